@@ -1,0 +1,1 @@
+//! The words of countersign as types: users, devices, challenges, limits, audit.

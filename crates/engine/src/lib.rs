@@ -1,0 +1,1 @@
+//! The login engine: events in, writes and effects out.

@@ -1,0 +1,1 @@
+//! The RADIUS door: UDP listener between NAS and desk.

@@ -1,0 +1,1 @@
+//! RADIUS wire codec, authenticators and transaction table, without I/O.

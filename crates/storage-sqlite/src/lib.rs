@@ -1,0 +1,1 @@
+//! SQLite behind the storage traits: one writer with group commit.

@@ -1,0 +1,1 @@
+//! Storage traits and the conformance suite that every backend passes.

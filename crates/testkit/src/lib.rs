@@ -1,0 +1,1 @@
+//! Parts for tests: fake clock, seeded randomness, scripted NAS and device.
