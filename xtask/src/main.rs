@@ -1,1 +1,64 @@
-fn main() {}
+//! Development tasks: `cargo xtask ci`, `cargo xtask check-deps`, `cargo xtask soak`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a development tool talks to the terminal it was started from"
+)]
+
+mod command;
+mod deps;
+mod soak;
+mod text;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::command::{installed, run};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  ci                         format, lints, edges between crates, texts, Rust tests
+  check-deps                 only the edges between crates
+  soak [--seeds N] [--logins N]
+                             the long runs: N seeds of the model test, N logins under kill -9";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["ci"] => ci(),
+        ["check-deps"] => deps::check(),
+        ["soak", options @ ..] => soak::soak(options),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ci() -> Result<()> {
+    run("cargo", &["fmt", "--all", "--check"])?;
+    deps::check()?;
+    text::check()?;
+    run("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    if installed("cargo-deny") {
+        run("cargo", &["deny", "check", "bans", "licenses", "sources"])?;
+    } else {
+        println!("cargo-deny is not installed: deny.toml not checked");
+    }
+    if installed("cargo-nextest") {
+        run("cargo", &["nextest", "run", "--locked", "--workspace"])?;
+        run("cargo", &["test", "--locked", "--workspace", "--doc"])
+    } else {
+        run("cargo", &["test", "--locked", "--workspace"])
+    }
+}
