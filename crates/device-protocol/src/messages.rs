@@ -1,0 +1,831 @@
+//! The bodies of requests and answers.
+//!
+//! Requests refuse members that they do not know, and members that may be null must still be there. Answers are read
+//! tolerantly: members that a client does not know are ignored. Both are written with every member that the page names.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::PROTOCOL_VERSION;
+use crate::code::{ActivationCode, ActivationToken};
+use crate::encoding::{Fixed, Nonce, Octets};
+use crate::ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, DeviceTime, Name, Number, WindowId};
+use crate::keys::{PublicKey, PushKey, Signature, SignatureInvalid, Thumbprint};
+use crate::origin::Origin;
+use crate::signed::{Party, SignedChallenge, SignedDecision, SignedWindow, Subject, endorsement_octets};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$case_doc])* #[serde(rename = $text)] $case,)*
+        }
+
+        impl $name {
+            /// All cases.
+            pub const ALL: &'static [Self] = &[$(Self::$case,)*];
+
+            /// The text in JSON and in signed octets.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$case => $text,)* }
+            }
+
+            /// Finds the case with this text.
+            pub fn from_text(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|case| case.as_str() == text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(
+    /// What the person said to a challenge.
+    Decision {
+        /// It was me: let the login in.
+        Verify = "verify",
+        /// Do not let it in.
+        Deny = "deny",
+        /// It was not me: do not let it in, and tell somebody.
+        DenyReport = "deny_report",
+    }
+);
+
+words!(
+    /// How a number ties the login to the phone.
+    NumberMode {
+        /// No number.
+        None = "none",
+        /// The login side shows a number, the person types it into the app.
+        Typed = "typed",
+        /// The app shows a code, the person types it at the login prompt.
+        CodeToPhone = "code_to_phone",
+    }
+);
+
+words!(
+    /// What the policy asks for about the person before the phone.
+    UserVerification {
+        /// Nothing.
+        None = "none",
+        /// The app asks where it can; the server refuses nothing over it.
+        Preferred = "preferred",
+        /// Without it the server refuses.
+        Required = "required",
+    }
+);
+
+words!(
+    /// What the device reached of user verification.
+    UserVerificationReached {
+        /// Nothing.
+        None = "none",
+        /// A PIN that the server checks.
+        Pin = "pin",
+        /// A WebAuthn assertion with the flag UV.
+        WebAuthn = "webauthn",
+    }
+);
+
+words!(
+    /// How a challenge ended.
+    ClosingState {
+        /// The login was let in.
+        Approved = "approved",
+        /// A person denied it, or a number or code was wrong.
+        Denied = "denied",
+        /// Nobody answered in time.
+        Expired = "expired",
+        /// The login side gave up, or an administrator ended it.
+        Cancelled = "cancelled",
+        /// Two logins at once; neither was let in.
+        Collision = "collision",
+        /// A newer request of the same client took its place.
+        Superseded = "superseded",
+    }
+);
+
+words!(
+    /// How a challenge stands.
+    ChallengeState {
+        /// It waits for a decision.
+        Pending = "pending",
+        /// Its code was shown on a phone and has not been typed yet.
+        CodeShown = "code_shown",
+        /// See [`ClosingState::Approved`].
+        Approved = "approved",
+        /// See [`ClosingState::Denied`].
+        Denied = "denied",
+        /// See [`ClosingState::Expired`].
+        Expired = "expired",
+        /// See [`ClosingState::Cancelled`].
+        Cancelled = "cancelled",
+        /// See [`ClosingState::Collision`].
+        Collision = "collision",
+        /// See [`ClosingState::Superseded`].
+        Superseded = "superseded",
+    }
+);
+
+impl From<ClosingState> for ChallengeState {
+    fn from(state: ClosingState) -> Self {
+        match state {
+            ClosingState::Approved => Self::Approved,
+            ClosingState::Denied => Self::Denied,
+            ClosingState::Expired => Self::Expired,
+            ClosingState::Cancelled => Self::Cancelled,
+            ClosingState::Collision => Self::Collision,
+            ClosingState::Superseded => Self::Superseded,
+        }
+    }
+}
+
+impl ChallengeState {
+    /// How it ended, or `None` while it is open.
+    pub const fn closing(self) -> Option<ClosingState> {
+        match self {
+            Self::Pending | Self::CodeShown => None,
+            Self::Approved => Some(ClosingState::Approved),
+            Self::Denied => Some(ClosingState::Denied),
+            Self::Expired => Some(ClosingState::Expired),
+            Self::Cancelled => Some(ClosingState::Cancelled),
+            Self::Collision => Some(ClosingState::Collision),
+            Self::Superseded => Some(ClosingState::Superseded),
+        }
+    }
+}
+
+words!(
+    /// The hash of a TOTP (RFC 6238).
+    TotpAlgorithm {
+        /// HMAC-SHA-1.
+        Sha1 = "SHA1",
+        /// HMAC-SHA-256.
+        Sha256 = "SHA256",
+        /// HMAC-SHA-512.
+        Sha512 = "SHA512",
+    }
+);
+
+/// How far the address of a login's client can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// The server saw it itself.
+    Verified,
+    /// Somebody told the server.
+    Reported,
+    /// Nothing is known. A client reads words of later versions as this.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Trust {
+    /// The text in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Reported => "reported",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// For members of requests that may be null and may not be missing: `serde` takes a missing member of type `Option` for
+/// null unless a function of its own reads it.
+fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// For members that may be missing and may not be null.
+fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+// --- server
+
+/// Answer of `GET server`; also inside the answer of an activation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerInfo {
+    /// The version of the protocol, 1.
+    pub protocol: u32,
+    /// The name that people know the operator by.
+    pub organization: String,
+    /// The installation.
+    pub deployment_id: DeploymentId,
+    /// The configured origin.
+    pub origin: Origin,
+    /// The server's clock.
+    pub time: Timestamp,
+    /// The VAPID public key (RFC 8292), or null when the server sends no pushes.
+    pub push_key: Option<PushKey>,
+    /// The key that signs challenges.
+    pub signing_key: PublicKey,
+    /// After rotations: the chain from older signing keys to this one, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endorsements: Vec<Endorsement>,
+}
+
+/// One step from an old signing key to a newer one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endorsement {
+    /// The thumbprint of the newer key.
+    pub thumbprint: Thumbprint,
+    /// The older key, which made the signature.
+    pub by: PublicKey,
+    /// Over [`endorsement_octets`] of `thumbprint`.
+    pub signature: Signature,
+}
+
+/// Why an app does not accept what a server says about its signing key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// Another version of the protocol.
+    #[error("the server speaks another version of the protocol")]
+    Protocol,
+    /// The origin differs from the address that the app used.
+    #[error("the server says it is at another address")]
+    Origin,
+    /// The signing key is not the pinned one and no chain of endorsements leads to it.
+    #[error("the server's signing key is not the one known to this app")]
+    Key,
+}
+
+impl ServerInfo {
+    /// Checks the answer against the address that was asked and the signing key that is pinned (or came by QR code);
+    /// without `pinned`, the key is trusted on first use. Follows a chain of endorsements, and nothing else, to a new key.
+    /// The caller pins `signing_key` afterwards.
+    ///
+    /// # Errors
+    /// [`PinError`].
+    pub fn check(&self, asked: &Origin, pinned: Option<&Thumbprint>) -> Result<(), PinError> {
+        if self.protocol != PROTOCOL_VERSION {
+            return Err(PinError::Protocol);
+        }
+        if self.origin != *asked {
+            return Err(PinError::Origin);
+        }
+        let Some(pinned) = pinned else { return Ok(()) };
+        let wanted = self.signing_key.thumbprint();
+        let mut trusted = *pinned;
+        for step in &self.endorsements {
+            if trusted == wanted {
+                break;
+            }
+            let signed = endorsement_octets(&step.thumbprint);
+            if step.by.thumbprint() == trusted && step.by.verify(&signed, &step.signature).is_ok() {
+                trusted = step.thumbprint;
+            }
+        }
+        if trusted == wanted { Ok(()) } else { Err(PinError::Key) }
+    }
+}
+
+// --- activation
+
+/// What shows that somebody was asked to add a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActivationSecret {
+    /// A typed code.
+    Code(ActivationCode),
+    /// The token of a QR code.
+    Token(ActivationToken),
+}
+
+/// Body of `POST activations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawActivation", into = "RawActivation")]
+pub struct ActivationRequest {
+    /// In JSON, exactly one of `code` and `token`.
+    pub secret: ActivationSecret,
+    /// What the device says about itself.
+    pub device: DeviceInfo,
+    /// Where pushes go, if anywhere.
+    pub push: Option<PushSubscription>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawActivation {
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    code: Option<ActivationCode>,
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    token: Option<ActivationToken>,
+    device: DeviceInfo,
+    #[serde(deserialize_with = "nullable")]
+    push: Option<PushSubscription>,
+}
+
+impl TryFrom<RawActivation> for ActivationRequest {
+    type Error = &'static str;
+
+    fn try_from(raw: RawActivation) -> Result<Self, Self::Error> {
+        let secret = match (raw.code, raw.token) {
+            (Some(code), None) => ActivationSecret::Code(code),
+            (None, Some(token)) => ActivationSecret::Token(token),
+            _ => return Err("exactly one of code and token"),
+        };
+        Ok(Self { secret, device: raw.device, push: raw.push })
+    }
+}
+
+impl From<ActivationRequest> for RawActivation {
+    fn from(request: ActivationRequest) -> Self {
+        let (code, token) = match request.secret {
+            ActivationSecret::Code(code) => (Some(code), None),
+            ActivationSecret::Token(token) => (None, Some(token)),
+        };
+        Self { code, token, device: request.device, push: request.push }
+    }
+}
+
+/// What a device says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceInfo {
+    /// What the person calls it.
+    pub name: Name,
+    /// What it is, like `android`, `ios`, `terminal`.
+    pub platform: Name,
+}
+
+/// A Web Push subscription (RFC 8030, RFC 8291).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushSubscription {
+    /// The push service's URL for this browser; the server checks where it leads.
+    pub endpoint: String,
+    /// The browser's key.
+    pub p256dh: PushKey,
+    /// The browser's authentication secret, 16 octets.
+    pub auth: Fixed<16>,
+}
+
+/// Answer 201 of `POST activations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivationAnswer {
+    /// The new device.
+    pub device_id: DeviceId,
+    /// The account it answers for.
+    pub account: Account,
+    /// As `GET server` gives it.
+    pub server: ServerInfo,
+    /// The device's seed for one-time passwords, if the account may use them.
+    pub totp: Option<Totp>,
+    /// `active`.
+    pub state: DeviceState,
+}
+
+/// The account that a device answers for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its identifier.
+    pub id: AccountId,
+    /// The name that the person logs in with.
+    pub user: String,
+    /// The name that people know them by.
+    pub display_name: String,
+    /// The organization.
+    pub organization: String,
+}
+
+/// Whether a device may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceState {
+    /// It may.
+    Active,
+    /// A word of a later version; a server of this version does not send it.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A seed for one-time passwords (RFC 6238).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totp {
+    /// The seed.
+    pub secret: TotpSecret,
+    /// The hash.
+    pub algorithm: TotpAlgorithm,
+    /// How many digits a password has.
+    pub digits: u8,
+    /// How long a password lives, in seconds.
+    pub period: u32,
+}
+
+/// A seed as base32 without padding (RFC 4648 section 6). `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct TotpSecret(String);
+
+impl TotpSecret {
+    /// Writes the octets of a seed as base32.
+    pub fn from_bytes(seed: &[u8]) -> Self {
+        Self(data_encoding::BASE32_NOPAD.encode(seed))
+    }
+
+    /// The base32 text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The octets, or `None` when the text is no base32.
+    pub fn to_bytes(&self) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+        data_encoding::BASE32_NOPAD.decode(self.0.as_bytes()).ok().map(zeroize::Zeroizing::new)
+    }
+}
+
+impl fmt::Debug for TotpSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TotpSecret(..)")
+    }
+}
+
+// --- challenges
+
+/// Answer of `GET challenges`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Challenges {
+    /// Those that wait for this device.
+    pub challenges: Vec<Challenge>,
+}
+
+/// A login that waits for an answer, as a device gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Its identifier.
+    pub id: ChallengeId,
+    /// 32 random octets.
+    pub nonce: Nonce,
+    /// The octets of a [`ContextDocument`]; shown, and signed, as they are.
+    pub context: Octets,
+    /// By the signing key, over [`SignedChallenge`].
+    pub signature: Signature,
+    /// The thumbprint of the signing key.
+    pub key: Thumbprint,
+    /// How a number ties login and phone.
+    pub number_mode: NumberMode,
+    /// What the policy asks for.
+    pub user_verification: UserVerification,
+}
+
+/// Why an app does not show a challenge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChallengeError {
+    /// It was signed by another key than the pinned one.
+    #[error("the challenge was signed by a key that this app does not know")]
+    Key,
+    /// Its context is no context document.
+    #[error("the challenge's context cannot be read")]
+    Context,
+    /// Its signature does not verify.
+    #[error("the challenge's signature does not verify")]
+    Signature,
+}
+
+impl Challenge {
+    /// For the app: reads the context and verifies that the pinned server made this challenge for this device.
+    ///
+    /// # Errors
+    /// [`ChallengeError`]; the app then shows nothing of it and signs nothing.
+    pub fn open(&self, party: Party<'_>, pinned: &PublicKey) -> Result<ContextDocument, ChallengeError> {
+        if self.key != pinned.thumbprint() {
+            return Err(ChallengeError::Key);
+        }
+        let context: ContextDocument =
+            serde_json::from_slice(self.context.as_bytes()).map_err(|_| ChallengeError::Context)?;
+        let signed = SignedChallenge {
+            subject: self.subject(party, &context.application.id),
+            number_mode: self.number_mode,
+            user_verification: self.user_verification,
+        };
+        pinned.verify(&signed.octets(), &self.signature).map_err(|SignatureInvalid| ChallengeError::Signature)?;
+        Ok(context)
+    }
+
+    /// For the app: fields 2 to 9 of what is signed. The application is the one in the context.
+    pub fn subject<'a>(&'a self, party: Party<'a>, application: &'a ApplicationId) -> Subject<'a> {
+        Subject { party, challenge: &self.id, nonce: &self.nonce, application, context: self.context.as_bytes() }
+    }
+}
+
+/// What a person is shown of a login: the JSON inside [`Challenge::context`]. Texts are at most 64 characters long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextDocument {
+    /// What the login is for.
+    pub application: ContextApplication,
+    /// The user name as it was typed.
+    pub user: String,
+    /// The way the login came in, like `radius` or `pam`.
+    pub protocol: String,
+    /// Where the login comes from, if anybody said.
+    pub client: Option<ContextClient>,
+    /// Where that is, roughly.
+    pub place: Option<String>,
+    /// When the login began.
+    pub requested_at: Timestamp,
+    /// When the challenge ends.
+    pub expires_at: Timestamp,
+    /// An approval within the last 60 seconds; the app then puts Deny first.
+    pub recent_approval: Option<RecentApproval>,
+}
+
+/// The application in a context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextApplication {
+    /// Its identifier; field 8 of what is signed.
+    pub id: ApplicationId,
+    /// Its name.
+    pub name: String,
+    /// Its kind, like `radius` or `http`.
+    pub kind: String,
+}
+
+/// The client in a context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextClient {
+    /// Its address, as text.
+    pub address: String,
+    /// How far that can be believed.
+    pub trust: Trust,
+}
+
+/// An approval shortly before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentApproval {
+    /// The name of the application.
+    pub application: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Answer of `GET challenges/{id}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeStateAnswer {
+    /// How it stands.
+    pub state: ChallengeState,
+}
+
+/// Body of `POST challenges/{id}/decision`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawDecision", into = "RawDecision")]
+pub struct DecisionRequest {
+    /// What the person said.
+    pub decision: Decision,
+    /// The number that the person typed in; with [`Decision::Verify`] only.
+    pub number: Option<Number>,
+    /// What was reached.
+    pub user_verification: UserVerificationReached,
+    /// The device's clock.
+    pub device_time: DeviceTime,
+    /// With [`UserVerificationReached::WebAuthn`].
+    pub assertion: Option<Assertion>,
+    /// By the device's key, over [`SignedDecision`].
+    pub signature: Signature,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDecision {
+    decision: Decision,
+    #[serde(deserialize_with = "nullable")]
+    number: Option<Number>,
+    user_verification: UserVerificationReached,
+    device_time: DeviceTime,
+    #[serde(deserialize_with = "nullable")]
+    assertion: Option<Assertion>,
+    signature: Signature,
+}
+
+impl TryFrom<RawDecision> for DecisionRequest {
+    type Error = &'static str;
+
+    fn try_from(raw: RawDecision) -> Result<Self, Self::Error> {
+        if raw.decision != Decision::Verify && raw.number.is_some() {
+            return Err("a denial has no number");
+        }
+        let RawDecision { decision, number, user_verification, device_time, assertion, signature } = raw;
+        Ok(Self { decision, number, user_verification, device_time, assertion, signature })
+    }
+}
+
+impl From<DecisionRequest> for RawDecision {
+    fn from(request: DecisionRequest) -> Self {
+        let DecisionRequest { decision, number, user_verification, device_time, assertion, signature } = request;
+        Self { decision, number, user_verification, device_time, assertion, signature }
+    }
+}
+
+impl DecisionRequest {
+    /// What the signature stands for, given what the server knows of the challenge.
+    pub fn signed<'a>(&'a self, subject: Subject<'a>, number_mode: NumberMode) -> SignedDecision<'a> {
+        SignedDecision {
+            subject,
+            decision: self.decision,
+            number: self.number.as_ref(),
+            number_mode,
+            user_verification: self.user_verification,
+            device_time: &self.device_time,
+        }
+    }
+
+    /// For the server: verifies the signature against its own row.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`].
+    pub fn verify(
+        &self,
+        subject: Subject<'_>,
+        number_mode: NumberMode,
+        device: &PublicKey,
+    ) -> Result<(), SignatureInvalid> {
+        device.verify(&self.signed(subject, number_mode).octets(), &self.signature)
+    }
+}
+
+/// A WebAuthn assertion (Web Authentication Level 2, section 5.2.2) whose challenge is the SHA-256 of the signed octets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assertion {
+    /// Which credential.
+    pub credential_id: Octets,
+    /// What the authenticator signed, first part.
+    pub authenticator_data: Octets,
+    /// What the browser saw; its SHA-256 is the second part.
+    pub client_data_json: Octets,
+    /// By the credential's key.
+    pub signature: Octets,
+}
+
+/// Answer 200 of `POST challenges/{id}/decision`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawDecisionAnswer", into = "RawDecisionAnswer")]
+pub enum DecisionAnswer {
+    /// The challenge is over. After a late report: how it had ended.
+    Closed(ClosingState),
+    /// The code that the person types at the login prompt.
+    CodeShown(Number),
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawDecisionAnswer {
+    state: ChallengeState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<Number>,
+}
+
+impl TryFrom<RawDecisionAnswer> for DecisionAnswer {
+    type Error = &'static str;
+
+    fn try_from(raw: RawDecisionAnswer) -> Result<Self, Self::Error> {
+        match (raw.state, raw.state.closing(), raw.code) {
+            (ChallengeState::CodeShown, _, Some(code)) => Ok(Self::CodeShown(code)),
+            (_, Some(state), _) => Ok(Self::Closed(state)),
+            _ => Err("no answer to a decision"),
+        }
+    }
+}
+
+impl From<DecisionAnswer> for RawDecisionAnswer {
+    fn from(answer: DecisionAnswer) -> Self {
+        match answer {
+            DecisionAnswer::Closed(state) => Self { state: state.into(), code: None },
+            DecisionAnswer::CodeShown(code) => Self { state: ChallengeState::CodeShown, code: Some(code) },
+        }
+    }
+}
+
+// --- push and events
+
+/// The plaintext of a Web Push message: which account, which challenge, and nothing of the login itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushMessage {
+    /// The version of the protocol, 1.
+    pub v: u32,
+    /// The account.
+    pub account: AccountId,
+    /// The challenge.
+    pub challenge: ChallengeId,
+}
+
+impl PushMessage {
+    /// A message of this version.
+    pub const fn new(account: AccountId, challenge: ChallengeId) -> Self {
+        Self { v: PROTOCOL_VERSION, account, challenge }
+    }
+}
+
+/// Body of `PUT push`: a subscription or null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PushRequest(pub Option<PushSubscription>);
+
+/// The data of the event `challenge-closed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeClosed {
+    /// Which challenge.
+    pub id: ChallengeId,
+    /// How it ended.
+    pub state: ClosingState,
+}
+
+// --- the rest
+
+/// Body of `PATCH device`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DevicePatch {
+    /// The new name.
+    pub name: Name,
+}
+
+/// Answer of `GET history`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// The account's last 50 logins, the newest first.
+    pub logins: Vec<HistoryLogin>,
+}
+
+/// One login in the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryLogin {
+    /// When its challenge ended.
+    pub at: Timestamp,
+    /// The name of the application.
+    pub application: String,
+    /// Where it came from, roughly.
+    pub place: Option<String>,
+    /// How it ended.
+    pub verdict: ClosingState,
+}
+
+/// Answer of `GET applications`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Applications {
+    /// Those that a window can be opened for.
+    pub applications: Vec<Application>,
+}
+
+/// An application that a window can be opened for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// Its identifier.
+    pub id: ApplicationId,
+    /// Its name.
+    pub name: String,
+}
+
+/// Body of `POST windows`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowRequest {
+    /// Made by the app.
+    pub window_id: WindowId,
+    /// For which application.
+    pub application: ApplicationId,
+    /// What was reached.
+    pub user_verification: UserVerificationReached,
+    /// The device's clock.
+    pub device_time: DeviceTime,
+    /// With [`UserVerificationReached::WebAuthn`].
+    #[serde(deserialize_with = "nullable")]
+    pub assertion: Option<Assertion>,
+    /// By the device's key, over [`SignedWindow`].
+    pub signature: Signature,
+}
+
+impl WindowRequest {
+    /// What the signature stands for.
+    pub fn signed<'a>(&'a self, party: Party<'a>) -> SignedWindow<'a> {
+        SignedWindow {
+            party,
+            window: &self.window_id,
+            application: &self.application,
+            user_verification: self.user_verification,
+            device_time: &self.device_time,
+        }
+    }
+
+    /// For the server: verifies the signature.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`].
+    pub fn verify(&self, party: Party<'_>, device: &PublicKey) -> Result<(), SignatureInvalid> {
+        device.verify(&self.signed(party).octets(), &self.signature)
+    }
+}
+
+/// Answer 200 of `POST windows`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowAnswer {
+    /// When the window closes.
+    pub expires_at: Timestamp,
+}
