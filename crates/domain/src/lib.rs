@@ -1,1 +1,42 @@
 //! The words of countersign as types: users, devices, challenges, limits, audit.
+//!
+//! Core tier: nothing here opens a socket, reads a clock or draws a random number. Time comes in as
+//! [`Timestamp`], randomness through [`Entropy`].
+#![warn(missing_docs)]
+
+mod activation;
+mod audit;
+mod challenge;
+mod commit;
+mod device;
+mod hostile;
+mod ids;
+mod limits;
+mod login;
+mod otp;
+mod outside;
+mod resource;
+mod secret;
+mod time;
+mod user;
+
+pub use activation::{Activation, ActivationState};
+pub use audit::{AuditEvent, AuditHash, AuditRecord, ChainBreak, ChainFault, EventKind, verify_chain};
+pub use challenge::{Challenge, ChallengeState, Closing, DecisionRecord};
+pub use commit::{Commit, Write};
+pub use countersign_device_protocol::messages::{
+    ClosingState, Decision, NumberMode, Trust, UserVerification, UserVerificationReached,
+};
+pub use device::{Device, DevicePublicKey, DeviceState, PushSubscription};
+pub use hostile::HostileText;
+pub use ids::{ActivationId, ChallengeId, ClientId, DeviceId, IdError, LoginId, ResourceId, UserId};
+pub use limits::{
+    LastApproval, LimitScope, Limits, PushVerdict, ScopedLimits, Throttle, ThrottlePolicy, OTP_POLICY, PASSWORD_POLICY,
+};
+pub use login::{Credential, Door, LoginRequest, LoginResult, Reason, RetryKey, Source, Verdict};
+pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, split_appended_code, totp};
+pub use outside::{Clock, Entropy};
+pub use resource::{Network, Primary, RadiusClient, Resource, ResourceKind, Retries};
+pub use secret::Secret;
+pub use time::Timestamp;
+pub use user::{LoginName, NameError, PasswordHash, User, UserSnapshot};

@@ -1,0 +1,135 @@
+use crate::{
+    Activation, ActivationId, AuditEvent, Challenge, ChallengeId, Closing, Device, DeviceId, DeviceState, LimitScope,
+    Limits, LoginId, PushSubscription, RadiusClient, Resource, ResourceId, Timestamp, User, UserId,
+};
+
+/// What is written in one piece: all of it with its records, or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// Each with the condition under which it holds; one condition that fails undoes the whole.
+    pub writes: Vec<Write>,
+    /// Records of it, in order.
+    pub audit: Vec<AuditEvent>,
+}
+
+impl Commit {
+    /// Nothing but a record.
+    pub fn record(event: AuditEvent) -> Self {
+        Self { writes: Vec::new(), audit: vec![event] }
+    }
+}
+
+/// One change and its condition.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Adds a pending challenge. Condition: its id is new.
+    OpenChallenge(Box<Challenge>),
+    /// Ends a challenge. Condition: it is pending; to approve it, also that it has not expired at `closing.at`.
+    CloseChallenge {
+        /// Which.
+        id: ChallengeId,
+        /// How.
+        closing: Closing,
+    },
+    /// Hands a pending challenge to a retry of the same login. Condition: it is pending and belongs to `from`.
+    ReassignChallenge {
+        /// Which.
+        id: ChallengeId,
+        /// The older request.
+        from: LoginId,
+        /// The newer request.
+        to: LoginId,
+    },
+    /// Notes that a closed challenge was reported afterwards. Condition: it is closed and not yet reported.
+    ReportChallenge {
+        /// Which.
+        id: ChallengeId,
+        /// By which device.
+        device: DeviceId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Replaces counters. Condition: they are at version `expected` (0: there are none); they go to `expected + 1`.
+    SetLimits {
+        /// Whose.
+        scope: LimitScope,
+        /// The version that the change was made from.
+        expected: u64,
+        /// What they are now.
+        limits: Limits,
+    },
+    /// Uses up a time step. Condition: the device is active and its last step is older.
+    BurnTotpStep {
+        /// Which device.
+        device: DeviceId,
+        /// The step.
+        step: u64,
+    },
+    /// Adds a user. Condition: nobody has the name in any spelling.
+    AddUser(User),
+    /// Enables or disables a user. Condition: the user exists.
+    SetUserEnabled {
+        /// Who.
+        id: UserId,
+        /// Whether logins are taken.
+        enabled: bool,
+    },
+    /// Removes a user with devices, activations, challenges and counters. Condition: the user exists.
+    RemoveUser(UserId),
+    /// Adds an active device. Condition: its key is bound to no device, removed ones included.
+    AddDevice(Box<Device>),
+    /// Changes the state of a device. Condition: it is in state `from`.
+    SetDeviceState {
+        /// Which.
+        id: DeviceId,
+        /// State before.
+        from: DeviceState,
+        /// State after; `Removed` also drops its push subscription and its seed.
+        to: DeviceState,
+    },
+    /// Notes the first request of a device after its activation. Condition: it exists.
+    MarkDeviceSeen(DeviceId),
+    /// Renames a device. Condition: it is not removed.
+    RenameDevice {
+        /// Which.
+        id: DeviceId,
+        /// To what.
+        name: crate::HostileText,
+    },
+    /// Replaces the push subscription. Condition: the device is not removed.
+    SetPush {
+        /// Which.
+        id: DeviceId,
+        /// The new one.
+        push: Option<PushSubscription>,
+    },
+    /// Adds an activation; older open ones of the user are burnt. Condition: no open one has its handle.
+    AddActivation(Box<Activation>),
+    /// Counts a wrong secret. Condition: the activation is open with fewer than [`Activation::WRONG_SECRETS`].
+    CountWrongSecret(ActivationId),
+    /// Uses an activation up. Condition: it is open at `at`.
+    RedeemActivation {
+        /// Which.
+        id: ActivationId,
+        /// The device that it makes.
+        device: DeviceId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Adds a resource and its client. Condition: nothing has the name; no client has the secret.
+    AddResource {
+        /// The resource.
+        resource: Box<Resource>,
+        /// Its default client.
+        client: Box<RadiusClient>,
+    },
+    /// Replaces a resource and its client. Condition: it exists; no other client has the secret.
+    SetResource {
+        /// The resource.
+        resource: Box<Resource>,
+        /// Its default client.
+        client: Box<RadiusClient>,
+    },
+    /// Removes a resource with its clients. Condition: it exists.
+    RemoveResource(ResourceId),
+}

@@ -1,0 +1,193 @@
+use std::sync::Arc;
+
+use crate::{ClientId, HostileText, LoginId, Resource, Secret, Trust};
+
+/// What every door makes of a request, whatever its protocol.
+#[derive(Debug, Clone)]
+pub struct LoginRequest {
+    /// Made by the door.
+    pub id: LoginId,
+    /// Where the login is.
+    pub resource: Arc<Resource>,
+    /// Which client asked.
+    pub client: ClientId,
+    /// The client as an administrator knows it: its address.
+    pub client_name: String,
+    /// By which door.
+    pub door: Door,
+    /// The user name as it came.
+    pub user_typed: HostileText,
+    /// What the request proves.
+    pub credential: Credential,
+    /// Where the person sits, as far as known.
+    pub source: Source,
+    /// What a retry of the same login repeats.
+    pub retry: RetryKey,
+}
+
+/// A protocol front end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// RFC 2865.
+    Radius,
+}
+
+impl Door {
+    /// The word for audit and context.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Radius => "radius",
+        }
+    }
+}
+
+/// What a request carries to prove something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing: no User-Password, or an empty one.
+    None,
+    /// A password, a code, or a password with a code behind it; what it is depends on the resource.
+    Password(Secret),
+}
+
+/// Where the person who logs on sits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Source {
+    /// As the client reports it (Calling-Station-Id, RFC 2865 section 5.31).
+    pub address: Option<HostileText>,
+}
+
+impl Source {
+    /// How far the address is known: a client's word is `reported`, nothing is `unknown`.
+    pub const fn trust(&self) -> Trust {
+        match self.address {
+            Some(_) => Trust::Reported,
+            None => Trust::Unknown,
+        }
+    }
+}
+
+/// What a retry of one login repeats and another login does not, beside user, resource, client and credential.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RetryKey {
+    /// NAS-Port (RFC 2865 section 5.5).
+    pub nas_port: Option<Vec<u8>>,
+    /// NAS-Port-Id (RFC 2869 section 5.17).
+    pub nas_port_id: Option<Vec<u8>>,
+    /// Acct-Session-Id (RFC 2866 section 5.5).
+    pub acct_session_id: Option<Vec<u8>>,
+    /// NAS-Identifier (RFC 2865 section 5.32).
+    pub nas_identifier: Option<Vec<u8>>,
+    /// NAS-IP-Address (RFC 2865 section 5.4).
+    pub nas_ip_address: Option<Vec<u8>>,
+}
+
+impl RetryKey {
+    /// Whether the marks are enough to tell one login from another.
+    pub const fn tells_logins_apart(&self) -> bool {
+        self.nas_port.is_some() || self.nas_port_id.is_some() || self.acct_session_id.is_some()
+    }
+}
+
+/// What a door tells its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let in.
+    Accept,
+    /// Not let in.
+    Reject {
+        /// Why; for the record, never for the client.
+        reason: Reason,
+        /// Whether somebody was asked first: such a reject is not delayed, all others are.
+        after_challenge: bool,
+    },
+    /// Say nothing: a newer request speaks for this login, or the client has gone.
+    Unanswered {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// How a login ended, for the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginResult {
+    /// Accepted.
+    Accept,
+    /// Rejected.
+    Reject,
+    /// Left without an answer.
+    Unanswered,
+}
+
+impl LoginResult {
+    /// The word for the record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// Why a login ended as it did. For audit and administrators; a client never sees it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The word for the record.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A device said Verify, or a code was right.
+    Approved = "approved",
+    /// A device said Deny.
+    Denied = "denied",
+    /// A device said that it was somebody else.
+    DeniedReported = "denied_reported",
+    /// Nobody answered in time.
+    Expired = "expired",
+    /// The client had given up.
+    Cancelled = "cancelled",
+    /// A newer request of the client took its place.
+    Superseded = "superseded",
+    /// Two logins of one user at once.
+    Collision = "collision",
+    /// A request that was seen before.
+    Replayed = "replayed",
+    /// The first factor was wrong or missing.
+    PasswordWrong = "password_wrong",
+    /// The typed code was wrong.
+    CodeWrong = "code_wrong",
+    /// The typed code was right and had been used.
+    CodeUsed = "code_used",
+    /// There is no device that could be asked.
+    NoDevice = "no_device",
+    /// Nobody has this name.
+    UserUnknown = "user_unknown",
+    /// The user is disabled.
+    UserDisabled = "user_disabled",
+    /// A limit was reached.
+    Limited = "limited",
+    /// Something that the decision needs could not be reached; nobody is let in.
+    Unavailable = "unavailable",
+}
+
+impl core::str::FromStr for Reason {
+    type Err = ();
+    fn from_str(word: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word).ok_or(())
+    }
+}

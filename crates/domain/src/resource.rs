@@ -1,0 +1,121 @@
+use core::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::{ClientId, ResourceId, Secret, Timestamp};
+
+/// What a login is for, with the rules that hold there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Immutable.
+    pub id: ResourceId,
+    /// What administrators and users see.
+    pub name: String,
+    /// Which door leads to it.
+    pub kind: ResourceKind,
+    /// Who checks the first factor.
+    pub primary: Primary,
+    /// What becomes of a request that repeats a pending login under a new identifier.
+    pub retries: Retries,
+    /// The client gives up after so long, so the answer is there before: 5 to 300 s.
+    pub answer_by: Duration,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+impl Resource {
+    /// Lifetime of a push challenge where nothing asks for less (`security.md` section 4).
+    pub const ANSWER_BY_DEFAULT: Duration = Duration::from_secs(60);
+    /// The shortest answer-by that still leaves time to take a phone out of a pocket.
+    pub const ANSWER_BY_MIN: Duration = Duration::from_secs(5);
+    /// The ceiling of a challenge's lifetime.
+    pub const ANSWER_BY_MAX: Duration = Duration::from_secs(300);
+}
+
+/// Which door leads to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceKind {
+    /// RADIUS clients.
+    Radius,
+}
+
+impl ResourceKind {
+    /// The word for storage, command line and context.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Radius => "radius",
+        }
+    }
+
+    /// The kind that a word means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        (word == "radius").then_some(Self::Radius)
+    }
+}
+
+/// Who checks the first factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Primary {
+    /// We do, against the user's own password here.
+    Local,
+    /// The client has done it, or it is a second-factor-only client.
+    None,
+}
+
+impl Primary {
+    /// The word for storage and command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::None => "none",
+        }
+    }
+
+    /// The setting that a word means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Local, Self::None].into_iter().find(|primary| primary.as_str() == word)
+    }
+}
+
+/// What becomes of a request that repeats a pending login under a new identifier (`docs/design/concurrent-logins.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retries {
+    /// When every mark of it is equal it takes the pending challenge over.
+    Join,
+    /// It is another login: a collision.
+    Collide,
+}
+
+impl Retries {
+    /// The word for storage and command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Collide => "collide",
+        }
+    }
+
+    /// The setting that a word means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Join, Self::Collide].into_iter().find(|retries| retries.as_str() == word)
+    }
+}
+
+/// Addresses that speak RADIUS to us with one secret, and the resource that their logins are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RadiusClient {
+    /// Immutable.
+    pub id: ClientId,
+    /// The resource of its requests.
+    pub resource: ResourceId,
+    /// Where its packets come from.
+    pub networks: Vec<Network>,
+    /// The shared secret (RFC 2865 section 3).
+    pub secret: Secret,
+    /// Whether a request without Message-Authenticator is dropped. When it is off, requests with Proxy-State but
+    /// without Message-Authenticator still are (S41, CVE-2024-3596).
+    pub require_message_authenticator: bool,
+}
+
+/// An address or a network.
+pub type Network = IpNet;

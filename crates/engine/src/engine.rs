@@ -1,0 +1,481 @@
+use core::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use countersign_domain::{
+    AuditEvent, Challenge, ChallengeId, ClientId, Credential, Entropy, LoginId, LoginRequest, Reason, ResourceId,
+    UserSnapshot, Verdict,
+};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::{
+    CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PasswordOutcome, Subject, Submission,
+    live::{Heard, Live, Pending, Stage},
+    steps::{self, After, Step, View},
+};
+
+/// How much may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Logins without a verdict, all clients together.
+    pub logins: usize,
+    /// Logins without a verdict of one client.
+    pub logins_per_client: usize,
+    /// Unapproved pushes of one resource with primary `none` in ten minutes that stop pushes there for fifteen.
+    pub unapproved_per_resource: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { logins: 10_000, logins_per_client: 500, unapproved_per_resource: 200 }
+    }
+}
+
+/// What is open now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Logins without a verdict.
+    pub logins: usize,
+    /// Of these, waiting for a device.
+    pub pending: usize,
+}
+
+/// The engine; see the crate's documentation.
+pub struct Engine {
+    bounds: Bounds,
+    /// Key of the HMAC under which credentials are compared; never leaves memory.
+    key: [u8; 32],
+    live: HashMap<LoginId, Live>,
+    lanes: HashMap<Lane, LaneState>,
+    per_client: HashMap<ClientId, usize>,
+    /// When something is due, by the monotonic clock.
+    deadlines: BTreeSet<(Duration, LoginId)>,
+    brakes: HashMap<ResourceId, Brake>,
+    /// Lanes of unknown users whose work can be decided at once.
+    ready: Vec<Lane>,
+}
+
+/// One lane: what is being done and what waits.
+#[derive(Default)]
+struct LaneState {
+    busy: Option<Busy>,
+    queue: VecDeque<Work>,
+    /// The login whose challenge is pending; at most one.
+    pending: Option<LoginId>,
+    /// Logins that a retry speaks for.
+    taken_over: Vec<LoginId>,
+}
+
+struct Busy {
+    work: Work,
+    tries: u8,
+    /// Set while the commit of the work is under way.
+    after: Option<Vec<After>>,
+}
+
+/// What a lane does, one after the other.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    /// A new login.
+    Begin(LoginId),
+    /// Its password was checked.
+    Password(LoginId, PasswordOutcome),
+    /// A device decided.
+    Decide { ticket: u64, challenge: ChallengeId, submission: Box<Submission> },
+    /// A login that is turned away at the door.
+    Refuse(LoginId, Reason),
+    /// A login ends without anybody's doing.
+    End(LoginId, Reason),
+    /// A login that a retry speaks for was heard again.
+    HeardAgain(LoginId),
+}
+
+impl Work {
+    const fn login(&self) -> Option<LoginId> {
+        match self {
+            Self::Begin(login)
+            | Self::Password(login, _)
+            | Self::Refuse(login, _)
+            | Self::End(login, _)
+            | Self::HeardAgain(login) => Some(*login),
+            Self::Decide { .. } => None,
+        }
+    }
+}
+
+/// Stops pushes of a resource whose client proves nothing, when too many come to nothing.
+#[derive(Default)]
+pub(crate) struct Brake {
+    unapproved: VecDeque<Duration>,
+    until: Option<Duration>,
+}
+
+impl Brake {
+    const WINDOW: Duration = Duration::from_secs(600);
+    const PAUSE: Duration = Duration::from_secs(900);
+
+    pub(crate) fn is_on(&self, now: Duration) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Counts one that came to nothing; whether that puts the brake on.
+    fn count(&mut self, now: Duration, most: usize) -> bool {
+        while self.unapproved.front().is_some_and(|at| at.saturating_add(Self::WINDOW) <= now) {
+            self.unapproved.pop_front();
+        }
+        self.unapproved.push_back(now);
+        let trips = self.unapproved.len() >= most && !self.is_on(now);
+        if trips {
+            self.unapproved.clear();
+            self.until = Some(now.saturating_add(Self::PAUSE));
+        }
+        trips
+    }
+}
+
+impl Engine {
+    /// A commit is decided anew so often before its login is given up.
+    const TRIES: u8 = 8;
+
+    /// An engine with nothing in it.
+    pub fn new(bounds: Bounds, entropy: &dyn Entropy) -> Self {
+        Self {
+            bounds,
+            key: entropy.octets(),
+            live: HashMap::new(),
+            lanes: HashMap::new(),
+            per_client: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            brakes: HashMap::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// Takes an event in and appends to `out` what is to be done.
+    pub fn handle(&mut self, now: Now, event: Event, entropy: &dyn Entropy, out: &mut Vec<Effect>) {
+        match event {
+            Event::Start { request, subject } => self.start(now, *request, subject, out),
+            Event::Heard(login) => self.heard(now, login, out),
+            Event::Superseded(login) => self.give_up(login, Reason::Superseded, out),
+            Event::PasswordChecked { login, outcome } => {
+                if let Some(lane) = self.lane_of(login) {
+                    self.enqueue(lane, Work::Password(login, outcome), out);
+                }
+            }
+            Event::Loaded { lane, snapshot, challenge } => {
+                self.loaded(now, lane, snapshot, challenge, entropy, out);
+            }
+            Event::Committed { lane, outcome } => self.committed(now, lane, outcome, out),
+            Event::Decided { ticket, user, challenge, submission } => {
+                self.enqueue(Lane::User(user), Work::Decide { ticket, challenge, submission }, out);
+            }
+            Event::Tick => self.tick(now, out),
+        }
+        while let Some(lane) = self.ready.pop() {
+            self.loaded(now, lane, Ok(None), None, entropy, out);
+        }
+    }
+
+    /// When [`Event::Tick`] is due next, by the monotonic clock.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// What is open.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            logins: self.live.len(),
+            pending: self.lanes.values().filter(|lane| lane.pending.is_some()).count(),
+        }
+    }
+
+    fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, out: &mut Vec<Effect>) {
+        let login = request.id;
+        let user = match subject {
+            Subject::Known(user) => Some(user),
+            Subject::Unknown => None,
+            Subject::Unavailable => {
+                out.push(reject(login, Reason::Unavailable, false));
+                return;
+            }
+        };
+        let of_client = self.per_client.entry(request.client).or_default();
+        let full = *of_client >= self.bounds.logins_per_client || self.live.len() >= self.bounds.logins;
+        *of_client += 1;
+        let credential = self.fingerprint(&request.credential);
+        let live = Live { request, user, credential, started: now, stage: Stage::Checking, heard: Heard::default() };
+        self.live.insert(login, live);
+        if full {
+            // Nothing is read for it and nobody is asked; the refusal is recorded in a lane of its own, so that a
+            // flood for one user does not hold up that user's real login.
+            self.enqueue(Lane::Login(login), Work::Refuse(login, Reason::Limited), out);
+        } else {
+            self.enqueue(user.map_or(Lane::Login(login), Lane::User), Work::Begin(login), out);
+        }
+    }
+
+    fn heard(&mut self, now: Now, login: LoginId, out: &mut Vec<Effect>) {
+        let Some(live) = self.live.get_mut(&login) else { return };
+        match live.stage {
+            Stage::TakenOver => {
+                if let Some(user) = live.user {
+                    self.enqueue(Lane::User(user), Work::HeardAgain(login), out);
+                }
+            }
+            Stage::Checking | Stage::Pending(_) => {
+                if let Some(due) = due(live) {
+                    self.deadlines.remove(&(due, login));
+                }
+                live.heard.again(live.started.monotonic, now.monotonic);
+                if let Some(due) = due(live) {
+                    self.deadlines.insert((due, login));
+                }
+            }
+        }
+    }
+
+    /// The client does not want an answer to this login any more.
+    fn give_up(&mut self, login: LoginId, reason: Reason, out: &mut Vec<Effect>) {
+        if let Some(lane) = self.lane_of(login) {
+            self.enqueue(lane, Work::End(login, reason), out);
+        }
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
+        while let Some((at, login)) = self.deadlines.first().copied() {
+            if at > now.monotonic {
+                break;
+            }
+            self.deadlines.remove(&(at, login));
+            let Some(live) = self.live.get(&login) else { continue };
+            let expired = live.pending().is_some_and(|pending| pending.deadline <= now.monotonic);
+            self.give_up(login, if expired { Reason::Expired } else { Reason::Cancelled }, out);
+        }
+    }
+
+    fn lane_of(&self, login: LoginId) -> Option<Lane> {
+        let live = self.live.get(&login)?;
+        Some(live.user.map_or(Lane::Login(login), Lane::User))
+    }
+
+    fn enqueue(&mut self, lane: Lane, work: Work, out: &mut Vec<Effect>) {
+        self.lanes.entry(lane).or_default().queue.push_back(work);
+        self.advance(lane, out);
+    }
+
+    /// Begins the next piece of work of a lane that is free.
+    fn advance(&mut self, lane: Lane, out: &mut Vec<Effect>) {
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        if state.busy.is_some() {
+            return;
+        }
+        let Some(work) = state.queue.pop_front() else {
+            if state.pending.is_none() && state.taken_over.is_empty() {
+                self.lanes.remove(&lane);
+            }
+            return;
+        };
+        state.busy = Some(Busy { work, tries: 0, after: None });
+        self.load(lane, out);
+    }
+
+    /// Asks for what the work of a lane is decided from; of a user whom nobody knows there is nothing to read.
+    fn load(&mut self, lane: Lane, out: &mut Vec<Effect>) {
+        let Some(busy) = self.lanes.get(&lane).and_then(|state| state.busy.as_ref()) else { return };
+        let challenge = match &busy.work {
+            Work::Decide { challenge, .. } => Some(*challenge),
+            _ => None,
+        };
+        match lane {
+            Lane::User(user) => out.push(Effect::Load { lane, user, challenge }),
+            Lane::Login(_) => self.ready.push(lane),
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        now: Now,
+        lane: Lane,
+        snapshot: Result<Option<Arc<UserSnapshot>>, ()>,
+        challenge: Option<Box<Challenge>>,
+        entropy: &dyn Entropy,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        let Some(busy) = state.busy.as_mut().filter(|busy| busy.after.is_none()) else { return };
+        let Ok(snapshot) = snapshot else {
+            let work = busy.work.clone();
+            self.fail_closed(lane, &work, out);
+            return;
+        };
+        let view = View {
+            now,
+            entropy,
+            live: &self.live,
+            pending: state.pending.and_then(|login| self.live.get(&login)),
+            snapshot: snapshot.as_deref(),
+            brakes: &self.brakes,
+        };
+        let step = steps::decide(&view, &busy.work, challenge.as_deref());
+        match step {
+            Step::Commit { commit, after } => {
+                busy.after = Some(after);
+                out.push(Effect::Commit { lane, commit });
+            }
+            Step::Free(after) => {
+                state.busy = None;
+                for step in after {
+                    self.carry_out(now, lane, step, out);
+                }
+                self.advance(lane, out);
+            }
+        }
+    }
+
+    fn committed(&mut self, now: Now, lane: Lane, outcome: Result<(), CommitFault>, out: &mut Vec<Effect>) {
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        let Some(mut busy) = state.busy.take() else { return };
+        match outcome {
+            Ok(()) => {
+                for step in busy.after.take().unwrap_or_default() {
+                    self.carry_out(now, lane, step, out);
+                }
+                self.advance(lane, out);
+            }
+            Err(CommitFault::Conflict) if busy.tries < Self::TRIES => {
+                busy.tries += 1;
+                busy.after = None;
+                state.busy = Some(busy);
+                self.load(lane, out);
+            }
+            Err(CommitFault::Conflict | CommitFault::Unavailable) => self.fail_closed(lane, &busy.work, out),
+        }
+    }
+
+    /// Storage does not do its part: nobody is let in. A challenge that is still pending there will expire there; the
+    /// login behind it has ended here, so no decision can reach it.
+    fn fail_closed(&mut self, lane: Lane, work: &Work, out: &mut Vec<Effect>) {
+        if let Work::Decide { ticket, .. } = work {
+            out.push(Effect::Answer { ticket: *ticket, answer: DecisionAnswer::Unavailable });
+        }
+        if let Some(login) = work.login() {
+            let verdict = match work {
+                Work::End(_, reason @ (Reason::Superseded | Reason::Cancelled)) => {
+                    Verdict::Unanswered { reason: *reason }
+                }
+                _ => Verdict::Reject { reason: Reason::Unavailable, after_challenge: false },
+            };
+            self.end(lane, login, verdict, out);
+        }
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.busy = None;
+        }
+        self.advance(lane, out);
+    }
+
+    fn carry_out(&mut self, now: Now, lane: Lane, step: After, out: &mut Vec<Effect>) {
+        match step {
+            After::VerifyPassword { login, hash, password } => {
+                out.push(Effect::VerifyPassword { login, hash, password });
+            }
+            After::Ask { login, challenge, deadline } => {
+                self.set_pending(lane, login, Pending { challenge: challenge.id, takeovers: 0, deadline });
+                out.push(Effect::Publish(Notice::Opened(challenge)));
+            }
+            After::TakeOver { from, to } => self.take_over(lane, from, to, out),
+            After::End { login, verdict } => self.end(lane, login, verdict, out),
+            After::Closed { id, devices, state } => out.push(Effect::Publish(Notice::Closed { id, devices, state })),
+            After::Answer { ticket, answer } => out.push(Effect::Answer { ticket, answer }),
+            After::Unapproved { resource } => {
+                let most = self.bounds.unapproved_per_resource;
+                if self.brakes.entry(resource).or_default().count(now.monotonic, most) {
+                    let event = AuditEvent::alert(now.wall, "push_stopped_at_resource");
+                    out.push(Effect::Record(AuditEvent { resource: Some(resource), ..event }));
+                }
+            }
+        }
+    }
+
+    fn set_pending(&mut self, lane: Lane, login: LoginId, pending: Pending) {
+        let Some(live) = self.live.get_mut(&login) else { return };
+        if let Some(due) = due(live) {
+            self.deadlines.remove(&(due, login));
+        }
+        live.stage = Stage::Pending(pending);
+        if let Some(due) = due(live) {
+            self.deadlines.insert((due, login));
+        }
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.pending = Some(login);
+        }
+    }
+
+    fn take_over(&mut self, lane: Lane, from: LoginId, to: LoginId, out: &mut Vec<Effect>) {
+        let Some(old) = self.live.get_mut(&from) else { return };
+        let Some(mut pending) = old.pending().cloned() else { return };
+        if let Some(due) = due(old) {
+            self.deadlines.remove(&(due, from));
+        }
+        old.stage = Stage::TakenOver;
+        pending.takeovers = pending.takeovers.saturating_add(1);
+        self.set_pending(lane, to, pending);
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.taken_over.push(from);
+        }
+        out.push(Effect::Verdict { login: from, verdict: Verdict::Unanswered { reason: Reason::Superseded } });
+    }
+
+    /// A login has its verdict. The logins that it spoke for are forgotten with it.
+    fn end(&mut self, lane: Lane, login: LoginId, verdict: Verdict, out: &mut Vec<Effect>) {
+        self.forget(login);
+        let mut spoken_for = Vec::new();
+        if let Some(state) = self.lanes.get_mut(&lane).filter(|state| state.pending == Some(login)) {
+            state.pending = None;
+            spoken_for = std::mem::take(&mut state.taken_over);
+        }
+        for older in spoken_for {
+            self.forget(older);
+        }
+        out.push(Effect::Verdict { login, verdict });
+    }
+
+    fn forget(&mut self, login: LoginId) {
+        let Some(live) = self.live.remove(&login) else { return };
+        if let Some(due) = due(&live) {
+            self.deadlines.remove(&(due, login));
+        }
+        if let Some(count) = self.per_client.get_mut(&live.client()) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.per_client.remove(&live.client());
+            }
+        }
+    }
+
+    fn fingerprint(&self, credential: &Credential) -> [u8; 32] {
+        let octets = match credential {
+            Credential::None => &[][..],
+            Credential::Password(password) => password.expose(),
+        };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return [0; 32] };
+        mac.update(octets);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// When a login is due for an end: its challenge expires, or its client counts as gone.
+fn due(live: &Live) -> Option<Duration> {
+    let expires = live.pending().map(|pending| pending.deadline);
+    match (expires, live.heard.gone_at()) {
+        (Some(expires), Some(gone)) => Some(expires.min(gone)),
+        (Some(expires), None) => Some(expires),
+        (None, _) => None,
+    }
+}
+
+fn reject(login: LoginId, reason: Reason, after_challenge: bool) -> Effect {
+    Effect::Verdict { login, verdict: Verdict::Reject { reason, after_challenge } }
+}

@@ -1,0 +1,228 @@
+use core::time::Duration;
+use std::sync::Arc;
+
+use countersign_domain::{
+    AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, LoginId, LoginRequest, PasswordHash,
+    Secret, Timestamp, UserId, UserSnapshot, Verdict,
+};
+
+/// The time, twice: as people and databases know it, and as a clock that nobody can turn back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// UTC; may jump.
+    pub wall: Timestamp,
+    /// Since some start; only goes forward.
+    pub monotonic: Duration,
+}
+
+/// Who a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The name belongs to this user.
+    Known(UserId),
+    /// Nobody has the name.
+    Unknown,
+    /// The name could not be looked up.
+    Unavailable,
+}
+
+/// What happens in one lane happens one thing at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Everything of one user.
+    User(UserId),
+    /// A login of nobody we know.
+    Login(LoginId),
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Event {
+    /// A door has a new login.
+    Start {
+        /// The request.
+        request: Box<LoginRequest>,
+        /// Who it is about.
+        subject: Subject,
+    },
+    /// A door heard a retransmission of a login that has no answer yet.
+    Heard(LoginId),
+    /// A door got a newer request in the place of this one (RFC 5080 section 2.2.2).
+    Superseded(LoginId),
+    /// Answer to [`Effect::Load`].
+    Loaded {
+        /// The lane that asked.
+        lane: Lane,
+        /// The user; `None` when there is no such user any more; `Err` when storage did not answer.
+        snapshot: Result<Option<Arc<UserSnapshot>>, ()>,
+        /// The challenge that was asked for.
+        challenge: Option<Box<Challenge>>,
+    },
+    /// Answer to [`Effect::VerifyPassword`].
+    PasswordChecked {
+        /// The login.
+        login: LoginId,
+        /// What came of it.
+        outcome: PasswordOutcome,
+    },
+    /// Answer to [`Effect::Commit`].
+    Committed {
+        /// The lane that asked.
+        lane: Lane,
+        /// Whether it is durable.
+        outcome: Result<(), CommitFault>,
+    },
+    /// A device decided. Its proof is checked, the decision is not.
+    Decided {
+        /// Names the answer.
+        ticket: u64,
+        /// The user that the device belongs to.
+        user: UserId,
+        /// The challenge it names.
+        challenge: ChallengeId,
+        /// What it sent.
+        submission: Box<Submission>,
+    },
+    /// Time has passed; see [`crate::Engine::next_deadline`].
+    Tick,
+}
+
+/// A decision as it came from a device.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The fields that are signed.
+    pub record: DecisionRecord,
+    /// Whether the signature is right, computed over the server's own row: given by a function because the row is only
+    /// read when the decision's turn has come.
+    pub signature: SignatureCheck,
+}
+
+/// Checks a submission's signature against the server's row of the challenge.
+#[derive(Clone)]
+pub struct SignatureCheck(Arc<dyn Fn(&Challenge) -> bool + Send + Sync>);
+
+impl SignatureCheck {
+    /// From a function that rebuilds the signed octets from the row and verifies.
+    pub fn new(check: impl Fn(&Challenge) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    pub(crate) fn holds(&self, challenge: &Challenge) -> bool {
+        (self.0)(challenge)
+    }
+}
+
+impl std::fmt::Debug for SignatureCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SignatureCheck")
+    }
+}
+
+/// What came of checking a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordOutcome {
+    /// It is right.
+    Right,
+    /// It is wrong, or there is none.
+    Wrong,
+    /// Too many are being checked; it was not looked at.
+    Busy,
+}
+
+/// Why a commit was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFault {
+    /// A condition does not hold any more.
+    Conflict,
+    /// Storage does not take it.
+    Unavailable,
+}
+
+/// What a device is told about its decision, in the words of the device protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecisionAnswer {
+    /// Taken, now or when the same was sent before.
+    Taken(ClosingState),
+    /// No such challenge for this device.
+    NotFound,
+    /// It is over.
+    Closed(ClosingState),
+    /// The signature is not over this challenge and these fields.
+    SignatureInvalid,
+    /// Verification of this kind cannot be checked yet.
+    UserVerificationUnsupported,
+    /// The challenge asks for user verification.
+    UserVerificationRequired,
+    /// A number where the mode has none, or none where it asks for one.
+    NumberMalformed,
+    /// The account is disabled; the login has been ended.
+    AccountDisabled,
+    /// The device may not answer.
+    DeviceRemoved,
+    /// Storage does not answer; nothing was taken.
+    Unavailable,
+}
+
+/// News for devices.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// Asked.
+    Opened(Arc<Challenge>),
+    /// Over.
+    Closed {
+        /// Which.
+        id: ChallengeId,
+        /// Who was asked.
+        devices: Vec<DeviceId>,
+        /// How it ended.
+        state: ClosingState,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Read the user of the lane and, where named, a challenge; answer with [`Event::Loaded`].
+    Load {
+        /// The lane.
+        lane: Lane,
+        /// Whom.
+        user: UserId,
+        /// Which challenge.
+        challenge: Option<ChallengeId>,
+    },
+    /// Check a password; answer with [`Event::PasswordChecked`]. Without a hash the same work is done for nothing.
+    VerifyPassword {
+        /// The login.
+        login: LoginId,
+        /// What it is checked against.
+        hash: Option<PasswordHash>,
+        /// The password.
+        password: Secret,
+    },
+    /// Write; answer with [`Event::Committed`] when it is durable.
+    Commit {
+        /// The lane.
+        lane: Lane,
+        /// What.
+        commit: Commit,
+    },
+    /// Write a record that nobody waits for.
+    Record(AuditEvent),
+    /// Tell the door.
+    Verdict {
+        /// The login.
+        login: LoginId,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// Tell devices.
+    Publish(Notice),
+    /// Tell the device that decided.
+    Answer {
+        /// From the event.
+        ticket: u64,
+        /// The answer.
+        answer: DecisionAnswer,
+    },
+}

@@ -1,0 +1,95 @@
+//! Audit events of logins.
+
+use countersign_domain::{
+    AuditEvent, Challenge, DeviceId, EventKind, LoginResult, NumberMode, Reason, Timestamp, Trust,
+};
+
+use crate::live::Live;
+
+/// Everything about a login that is the same in all its records.
+fn about(live: &Live, time: Timestamp, kind: EventKind) -> AuditEvent {
+    let request = &live.request;
+    AuditEvent {
+        login: Some(request.id),
+        user_id: live.user,
+        user_typed: Some(request.user_typed.clone()),
+        resource: Some(request.resource.id),
+        client: Some(request.client),
+        door: Some(request.door.as_str()),
+        source: request.source.address.clone(),
+        source_trust: Some(trust_word(request.source.trust())),
+        ..AuditEvent::new(time, kind, "server")
+    }
+}
+
+/// A login waits for devices.
+pub(crate) fn challenged(live: &Live, challenge: &Challenge, time: Timestamp) -> AuditEvent {
+    AuditEvent {
+        factor: Some("push"),
+        number_mode: Some(mode_word(challenge.number_mode)),
+        binding: Some(binding(challenge.number_mode)),
+        ..about(live, time, EventKind::LoginChallenged)
+    }
+}
+
+/// A login ended before any device was asked, or by a typed code.
+pub(crate) fn ended(live: &Live, time: Timestamp, result: LoginResult, reason: Reason) -> AuditEvent {
+    AuditEvent { result: Some(result.as_str()), ..about(live, time, EventKind::LoginEnded) }.because(reason)
+}
+
+/// A login ended by a typed code that is right.
+pub(crate) fn accepted_by_code(live: &Live, device: DeviceId, time: Timestamp) -> AuditEvent {
+    AuditEvent {
+        factor: Some("totp"),
+        device: Some(device),
+        binding: Some("code"),
+        ..ended(live, time, LoginResult::Accept, Reason::Approved)
+    }
+}
+
+/// A login ended while, or because, devices were asked.
+pub(crate) fn ended_push(
+    live: &Live,
+    device: Option<DeviceId>,
+    time: Timestamp,
+    result: LoginResult,
+    reason: Reason,
+) -> AuditEvent {
+    AuditEvent {
+        factor: Some("push"),
+        device,
+        number_mode: Some(mode_word(NumberMode::None)),
+        binding: Some(binding(NumberMode::None)),
+        actor: if device.is_some() { "device".to_owned() } else { "server".to_owned() },
+        ..ended(live, time, result, reason)
+    }
+}
+
+/// An alert that concerns a login.
+pub(crate) fn alert(live: &Live, time: Timestamp, word: &'static str) -> AuditEvent {
+    AuditEvent { reason: Some(word), ..about(live, time, EventKind::Alert) }
+}
+
+/// What ties an approval to the session that it opens: nothing, unless a number went from one to the other.
+const fn binding(mode: NumberMode) -> &'static str {
+    match mode {
+        NumberMode::None => "none",
+        NumberMode::Typed | NumberMode::CodeToPhone => "number",
+    }
+}
+
+pub(crate) const fn mode_word(mode: NumberMode) -> &'static str {
+    match mode {
+        NumberMode::None => "none",
+        NumberMode::Typed => "typed",
+        NumberMode::CodeToPhone => "code_to_phone",
+    }
+}
+
+const fn trust_word(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Verified => "verified",
+        Trust::Reported => "reported",
+        Trust::Unknown => "unknown",
+    }
+}
