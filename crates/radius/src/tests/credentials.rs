@@ -1,0 +1,105 @@
+use super::{list, raw};
+use crate::{AttributeList, AttributeType, Credential, CredentialError, PacketView, vendor};
+
+fn verdict<R>(attributes: &AttributeList, look: impl FnOnce(Result<Credential<'_>, CredentialError>) -> R) -> R {
+    let packet = raw(1, attributes.octets());
+    look(Credential::of(&PacketView::parse(&packet).unwrap()))
+}
+
+fn error(attributes: &AttributeList) -> Option<CredentialError> {
+    verdict(attributes, |found| found.err())
+}
+
+const PAP: (AttributeType, &[u8]) = (AttributeType::USER_PASSWORD, &[1; 16]);
+const CHAP: (AttributeType, &[u8]) = (AttributeType::CHAP_PASSWORD, &[2; 17]);
+const EAP: (AttributeType, &[u8]) = (AttributeType::EAP_MESSAGE, &[3; 5]);
+
+fn ms_chap(challenge: usize, response_type: u8, response: usize) -> AttributeList {
+    let mut attributes = AttributeList::new();
+    attributes.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP_CHALLENGE, &vec![4; challenge]).unwrap();
+    attributes.push_vendor(vendor::MICROSOFT, response_type, &vec![5; response]).unwrap();
+    attributes
+}
+
+#[test]
+fn s50_no_credential_is_said_to_be_none() {
+    verdict(&list(&[(AttributeType::USER_NAME, b"nemo")]), |found| assert_eq!(found, Ok(Credential::None)));
+    verdict(&list(&[(AttributeType::CHAP_CHALLENGE, b"alone")]), |found| assert_eq!(found, Ok(Credential::None)));
+}
+
+#[test]
+fn s50_each_kind_is_found_alone() {
+    verdict(&list(&[PAP]), |found| assert_eq!(found, Ok(Credential::UserPassword(&[1; 16]))));
+    verdict(&list(&[CHAP]), |found| {
+        let challenge = super::REQUEST.octets();
+        assert_eq!(found, Ok(Credential::Chap { identifier: 2, response: &[2; 16], challenge }));
+    });
+    verdict(&list(&[CHAP, (AttributeType::CHAP_CHALLENGE, b"challenge")]), |found| {
+        assert_eq!(found, Ok(Credential::Chap { identifier: 2, response: &[2; 16], challenge: b"challenge" }));
+    });
+    verdict(&list(&[EAP, EAP]), |found| assert_eq!(found, Ok(Credential::Eap)));
+    verdict(&ms_chap(8, vendor::MS_CHAP_RESPONSE, 50), |found| {
+        assert_eq!(found, Ok(Credential::MsChap { challenge: &[4; 8], response: &[5; 50] }));
+    });
+    verdict(&ms_chap(16, vendor::MS_CHAP2_RESPONSE, 50), |found| {
+        assert_eq!(found, Ok(Credential::MsChapV2 { challenge: &[4; 16], response: &[5; 50] }));
+    });
+}
+
+#[test]
+fn s50_two_are_refused() {
+    for pair in [[PAP, CHAP], [PAP, PAP], [CHAP, CHAP], [PAP, EAP], [EAP, CHAP]] {
+        assert_eq!(error(&list(&pair)), Some(CredentialError::Several));
+    }
+    for other in [PAP, CHAP, EAP] {
+        let mut attributes = ms_chap(16, vendor::MS_CHAP2_RESPONSE, 50);
+        attributes.push(other.0, other.1).unwrap();
+        assert_eq!(error(&attributes), Some(CredentialError::Several));
+    }
+    let mut attributes = ms_chap(16, vendor::MS_CHAP2_RESPONSE, 50);
+    attributes.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP_RESPONSE, &[5; 50]).unwrap();
+    assert_eq!(error(&attributes), Some(CredentialError::Several));
+}
+
+#[test]
+fn s50_c014_lengths_that_a_password_cannot_have_are_refused() {
+    for length in 0..=253 {
+        let found = error(&list(&[(AttributeType::USER_PASSWORD, &vec![1; length])]));
+        let right = (16..=128).contains(&length) && length % 16 == 0;
+        assert_eq!(found, (!right).then_some(CredentialError::Malformed), "{length}");
+    }
+    for length in (0..=30).filter(|length| *length != 17) {
+        let found = error(&list(&[(AttributeType::CHAP_PASSWORD, &vec![1; length])]));
+        assert_eq!(found, Some(CredentialError::Malformed));
+    }
+    assert_eq!(error(&list(&[CHAP, (AttributeType::CHAP_CHALLENGE, b"")])), Some(CredentialError::Malformed));
+}
+
+#[test]
+fn s49_ms_chap_that_is_half_or_of_another_length_is_refused() {
+    for length in [0, 49, 51] {
+        let found = error(&ms_chap(16, vendor::MS_CHAP2_RESPONSE, length));
+        assert_eq!(found, Some(CredentialError::Malformed));
+    }
+    for length in [0, 8, 15, 17] {
+        let found = error(&ms_chap(length, vendor::MS_CHAP2_RESPONSE, 50));
+        assert_eq!(found, Some(CredentialError::Malformed));
+    }
+    let mut alone = AttributeList::new();
+    alone.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP_CHALLENGE, &[4; 16]).unwrap();
+    assert_eq!(error(&alone), Some(CredentialError::Malformed));
+    let mut alone = AttributeList::new();
+    alone.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP2_RESPONSE, &[4; 50]).unwrap();
+    assert_eq!(error(&alone), Some(CredentialError::Malformed));
+}
+
+#[test]
+fn s50_kinds_that_nobody_verifies_are_refused() {
+    let found = error(&list(&[(AttributeType::ARAP_PASSWORD, &[1; 16])]));
+    assert_eq!(found, Some(CredentialError::Unsupported(AttributeType::ARAP_PASSWORD)));
+}
+
+#[test]
+fn debug_shows_nothing() {
+    verdict(&list(&[PAP]), |found| assert_eq!(format!("{found:?}"), "Ok(UserPassword(redacted))"));
+}
