@@ -277,3 +277,146 @@ impl ActivationLink {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::server_key;
+
+    #[test]
+    fn s31_a_code_is_60_bits_in_crockford_base32() {
+        let code = ActivationCode::from_bytes([0; 8]);
+        assert_eq!(code.expose(), "000000000000");
+        let code = ActivationCode::from_bytes([0xff; 8]);
+        assert_eq!(code.expose_grouped().as_str(), "ZZZZ-ZZZZ-ZZZZ");
+        let code = ActivationCode::from_bytes([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
+        assert_eq!(code.expose(), "04HMASW9NF6Y");
+        assert_eq!((code.handle(), code.expose_secret()), ("04HM", "ASW9NF6Y"));
+    }
+
+    #[test]
+    fn s31_a_code_is_read_in_every_form_people_type() {
+        let code = ActivationCode::parse("0AB1-1DEF-GH0K").unwrap();
+        for typed in [
+            "0AB11DEFGH0K",
+            "0ab1-1def-gh0k",
+            "oab1-ldef-ghok",
+            "OABI-LDEF-GHOK",
+            "  0AB1 1DEF GH0K ",
+            "0-A-B-1-1-D-E-F-G-H-0-K",
+            "0ab1\t1def\ngh0k\r\n",
+        ] {
+            assert_eq!(ActivationCode::parse(typed).unwrap(), code, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn s31_what_is_no_code_is_refused_with_a_reason() {
+        for (typed, why) in [
+            ("", CodeError::Length(0)),
+            ("0AB1-1DEF-GH0", CodeError::Length(11)),
+            ("0AB1-1DEF-GH0KK", CodeError::Length(13)),
+            ("UAB1-1DEF-GH0K", CodeError::Character('U')),
+            ("0AB1_1DEF_GH0K", CodeError::Character('_')),
+            ("0AB1–1DEF–GH0K", CodeError::Character('–')),
+            ("0AB1-1DEF-GH0é", CodeError::Character('é')),
+            ("٠AB1-1DEF-GH0K", CodeError::Character('٠')),
+        ] {
+            assert_eq!(ActivationCode::parse(typed), Err(why), "{typed:?}");
+        }
+        assert_eq!(ActivationCode::parse(&"-".repeat(65)), Err(CodeError::Length(65)));
+    }
+
+    #[test]
+    fn s31_debug_and_errors_show_no_secret() {
+        let code = ActivationCode::parse("0AB1-1DEF-GH0K").unwrap();
+        assert_eq!(format!("{code:?}"), "ActivationCode(0AB1-..)");
+        let token = ActivationToken::from_bytes([7; 16]);
+        assert_eq!(format!("{token:?}"), "ActivationToken(..)");
+        let error = serde_json::from_str::<ActivationCode>("\"0AB1-1DEF-GH0U\"").unwrap_err().to_string();
+        assert!(!error.contains("1DEF"), "{error}");
+        let link = ActivationLink {
+            origin: "https://a.example".parse().unwrap(),
+            token,
+            key: server_key().public().thumbprint(),
+        };
+        assert!(!format!("{link:?}").contains("BwcH"));
+    }
+
+    #[test]
+    fn s31_the_secret_of_a_link_is_in_its_fragment_and_has_128_bits() {
+        let link = ActivationLink {
+            origin: "https://mfa.example.com".parse().unwrap(),
+            token: ActivationToken::from_bytes([0xa5; 16]),
+            key: server_key().public().thumbprint(),
+        };
+        let text = link.expose();
+        let (address, fragment) = text.split_once('#').unwrap();
+        assert_eq!(address, "https://mfa.example.com/activate");
+        assert!(fragment.starts_with("v=1&t=paWlpaWlpaWlpaWlpaWlpQ&k="));
+        assert_eq!(ActivationLink::parse(&text).unwrap(), link);
+    }
+
+    #[test]
+    fn a_link_that_is_wrong_is_refused_with_a_reason() {
+        let t = "t=paWlpaWlpaWlpaWlpaWlpQ";
+        let k = format!("k={}", server_key().public().thumbprint());
+        let good = "https://mfa.example.com/activate";
+        assert!(ActivationLink::parse(&format!("{good}#{k}&{t}&v=1")).is_ok(), "the order is free");
+        for (text, why) in [
+            (good.to_owned(), LinkError::NoFragment),
+            (format!("https://mfa.example.com#v=1&{t}&{k}"), LinkError::Path),
+            (format!("https://mfa.example.com/activate/#v=1&{t}&{k}"), LinkError::Path),
+            (format!("https://mfa.example.com//activate#v=1&{t}&{k}"), LinkError::Path),
+            (format!("https://mfa.example.com/activate?x#v=1&{t}&{k}"), LinkError::Path),
+            (format!("https://mfa.example.com/x/activate#v=1&{t}&{k}"), LinkError::Origin(OriginError::Path)),
+            (format!("http://mfa.example.com/activate#v=1&{t}&{k}"), LinkError::Origin(OriginError::PlainHttp)),
+            (format!("otpauth://totp/activate#v=1&{t}&{k}"), LinkError::Origin(OriginError::Scheme)),
+            (format!("{good}#"), LinkError::Unknown),
+            (format!("{good}#{t}&{k}"), LinkError::Missing("v")),
+            (format!("{good}#v=1&{k}"), LinkError::Missing("t")),
+            (format!("{good}#v=1&{t}"), LinkError::Missing("k")),
+            (format!("{good}#v=2&{t}&{k}"), LinkError::Version),
+            (format!("{good}#v=2&{t}&new=1"), LinkError::Version),
+            (format!("{good}#v=1&{t}&{t}&{k}"), LinkError::Twice("t")),
+            (format!("{good}#v=1&{t}&{k}&x=1"), LinkError::Unknown),
+            (format!("{good}#v=1&{t}&{k}&"), LinkError::Unknown),
+            (format!("{good}#v=1&t=paWl&{k}"), LinkError::Token(EncodingError::Length { expected: 16, got: 3 })),
+            (format!("{good}#v=1&{t}==&{k}"), LinkError::Token(EncodingError::NotBase64Url)),
+            (format!("{good}#v=1&t=paWlpaWlpaWlpaWlpaWlpR&{k}"), LinkError::Token(EncodingError::NotBase64Url)),
+            (format!("{good}#v=1&{t}&k=abcd"), LinkError::Key(EncodingError::Length { expected: 32, got: 3 })),
+        ] {
+            assert_eq!(ActivationLink::parse(&text), Err(why), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn s31_every_code_survives_being_shown_and_typed(random: [u8; 8], lower: bool) {
+            let code = ActivationCode::from_bytes(random);
+            let mut typed = code.expose_grouped().to_string();
+            if lower {
+                typed.make_ascii_lowercase();
+            }
+            prop_assert_eq!(ActivationCode::parse(&typed).unwrap(), code.clone());
+            prop_assert_eq!(code.handle().len(), 4);
+            prop_assert_eq!(code.expose_secret().len(), 8);
+        }
+
+        #[test]
+        fn every_link_survives_the_qr_code(token: [u8; 16], key: [u8; 32], port in 1u16..) {
+            let origin = Origin::parse(&format!("https://mfa.example.com:{port}")).unwrap();
+            let link = ActivationLink { origin, token: ActivationToken::from_bytes(token), key: Thumbprint::new(key) };
+            prop_assert_eq!(ActivationLink::parse(&link.expose()), Ok(link));
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in ".{0,100}") {
+            let _ = ActivationCode::parse(&text);
+            let _ = ActivationLink::parse(&text);
+            let _ = ActivationLink::parse(&format!("https://a.example/activate#{text}"));
+        }
+    }
+}

@@ -142,3 +142,31 @@ impl<'de> Deserialize<'de> for Octets {
         decode(&String::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_value_has_one_text() {
+        assert_eq!(decode("_-8").unwrap(), [0xff, 0xef]);
+        for bad in ["_-8=", "/+8", "_-9", "_", " _-8", "_-8\n", "_ -8"] {
+            assert_eq!(decode(bad), Err(EncodingError::NotBase64Url), "{bad:?}");
+        }
+        assert_eq!(Fixed::<2>::parse("_w"), Err(EncodingError::Length { expected: 2, got: 1 }));
+        assert!(serde_json::from_str::<Fixed<2>>("[255, 239]").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn octets_survive_json(octets: Vec<u8>, fixed: [u8; 32]) {
+            let octets = Octets::new(octets);
+            let json = serde_json::to_string(&octets).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Octets>(&json).unwrap(), octets);
+            let json = serde_json::to_string(&Fixed::new(fixed)).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Fixed<32>>(&json).unwrap(), Fixed::new(fixed));
+        }
+    }
+}

@@ -133,3 +133,59 @@ impl EventReader {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::messages::ClosingState;
+
+    fn closed(id: &str) -> Event {
+        Event::ChallengeClosed(ChallengeClosed { id: id.parse().unwrap(), state: ClosingState::Superseded })
+    }
+
+    #[test]
+    fn an_event_is_two_lines_and_an_empty_one() {
+        let text = closed("a").encode().unwrap();
+        assert_eq!(text, "event: challenge-closed\ndata: {\"id\":\"a\",\"state\":\"superseded\"}\n\n");
+        assert_eq!(EventReader::new().read(text.as_bytes()), Ok(vec![closed("a")]));
+    }
+
+    #[test]
+    fn comments_unknown_events_and_other_line_ends_do_no_harm() {
+        let stream = format!(
+            "{HEARTBEAT}: hello\r\nretry: 3\r\rid: 7\nevent: weather\ndata: {{}}\n\nevent:challenge-closed\r\n\
+             data:{{\"id\":\"a\",\r\ndata: \"state\":\"superseded\",\"later\":1}}\r\n\r\n{HEARTBEAT}"
+        );
+        assert_eq!(EventReader::new().read(stream.as_bytes()), Ok(vec![closed("a")]));
+    }
+
+    #[test]
+    fn a_stream_that_is_wrong_is_an_error() {
+        assert_eq!(EventReader::new().read(b"event: challenge\ndata: {}\n\n"), Err(StreamError::Data));
+        assert_eq!(EventReader::new().read(b"data: \xff\n"), Err(StreamError::Utf8));
+        assert_eq!(EventReader::new().read(&vec![b'x'; LONGEST_EVENT + 1]), Err(StreamError::TooLong));
+        let lines = b"data: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n".repeat(10_000);
+        assert_eq!(EventReader::new().read(&lines), Err(StreamError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_of_any_size_give_the_same_events(ids in proptest::collection::vec("[a-z]{1,9}", 0..5), size in 1usize..50) {
+            let events: Vec<_> = ids.iter().map(|id| closed(id)).collect();
+            let stream: String = events.iter().map(|event| event.encode().unwrap() + HEARTBEAT).collect();
+            let mut reader = EventReader::new();
+            let mut read = Vec::new();
+            for piece in stream.as_bytes().chunks(size) {
+                read.extend(reader.read(piece).unwrap());
+            }
+            prop_assert_eq!(read, events);
+        }
+
+        #[test]
+        fn any_octets_do_no_harm(octets: Vec<u8>) {
+            let _ = EventReader::new().read(&octets);
+        }
+    }
+}

@@ -277,3 +277,137 @@ impl fmt::Debug for SigningKey {
         write!(f, "SigningKey({})", self.public.thumbprint())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{device_key, next_key, random, server_key};
+
+    #[test]
+    fn thumbprint_of_rfc_9449_section_6_1() {
+        let key = PublicKey::from_jwk(
+            r#"{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
+                "y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}"#,
+        )
+        .unwrap();
+        assert_eq!(key.thumbprint().to_string(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+    }
+
+    /// RFC 6979 appendix A.2.5, SHA-256, message "sample".
+    #[test]
+    fn signature_of_rfc_6979_appendix_a_2_5() {
+        let signature = data_encoding::HEXLOWER
+            .decode(
+                b"efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
+                  f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"
+                    .iter()
+                    .copied()
+                    .filter(u8::is_ascii_hexdigit)
+                    .collect::<Vec<_>>()
+                    .as_slice(),
+            )
+            .unwrap();
+        let signature = Signature::new(signature.try_into().unwrap());
+        assert_eq!(device_key().public().verify(b"sample", &signature), Ok(()));
+        assert_eq!(device_key().public().verify(b"Sample", &signature), Err(SignatureInvalid));
+    }
+
+    #[test]
+    fn s34_only_points_on_p_256_are_keys() {
+        let x = device_key().public().x();
+        let y = device_key().public().y();
+        let other_y = next_key().y();
+        let rsa = r#"{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86z","e":"AQAB"}"#;
+        for (jwk, why) in [
+            (rsa.to_owned(), KeyError::NotP256),
+            (r#"{"kty":"oct"}"#.to_owned(), KeyError::NotP256),
+            (
+                r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#.to_owned(),
+                KeyError::NotP256,
+            ),
+            (format!(r#"{{"kty":"EC","crv":"P-384","x":"{x}","y":"{y}"}}"#), KeyError::NotP256),
+            (format!(r#"{{"kty":"EC","crv":"secp256k1","x":"{x}","y":"{y}"}}"#), KeyError::NotP256),
+            (format!(r#"{{"kty":"ec","crv":"P-256","x":"{x}","y":"{y}"}}"#), KeyError::NotP256),
+            (format!(r#"{{"crv":"P-256","x":"{x}","y":"{y}"}}"#), KeyError::NotP256),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}"}}"#), KeyError::NotP256),
+            (format!(r#"{{"kty":"EC","kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#), KeyError::NotP256),
+            ("[]".to_owned(), KeyError::NotP256),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{other_y}"}}"#), KeyError::Point),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{y}","y":"{x}"}}"#), KeyError::Point),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"AA"}}"#), KeyError::Point),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}=","y":"{y}"}}"#), KeyError::Point),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{0}","y":"{0}"}}"#, encode(&[0; 32])), KeyError::Point),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{0}","y":"{0}"}}"#, encode(&[0xff; 32])), KeyError::Point),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}","d":"{x}"}}"#), KeyError::Private),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}","d":null}}"#), KeyError::Private),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}","k":""}}"#), KeyError::Private),
+        ] {
+            assert_eq!(PublicKey::from_jwk(&jwk), Err(why), "{jwk}");
+        }
+        let extra = format!(r#"{{"ext":true,"key_ops":["verify"],"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
+        assert_eq!(PublicKey::from_jwk(&extra).unwrap(), *device_key().public());
+    }
+
+    #[test]
+    fn s34_points_in_other_forms_are_no_keys() {
+        let mut point = *device_key().public().uncompressed();
+        assert!(PublicKey::from_uncompressed(point).is_ok());
+        for first in [0, 2, 3, 5, 6, 7] {
+            point[0] = first;
+            assert_eq!(PublicKey::from_uncompressed(point), Err(KeyError::Point), "{first}");
+        }
+        assert_eq!(PublicKey::from_uncompressed([0; 65]), Err(KeyError::Point));
+        let compressed = encode(&device_key().public().uncompressed()[..33]);
+        assert!(serde_json::from_value::<PushKey>(compressed.into()).is_err());
+    }
+
+    #[test]
+    fn documents_with_other_keys_are_refused() {
+        let p384 =
+            EcdsaKeyPair::generate_pkcs8(&aws_lc_rs::signature::ECDSA_P384_SHA384_FIXED_SIGNING, &random()).unwrap();
+        assert_eq!(SigningKey::from_pkcs8(p384.as_ref()).unwrap_err(), KeyError::Document);
+        assert_eq!(SigningKey::from_pkcs8(b"").unwrap_err(), KeyError::Document);
+        let (_, document) = SigningKey::generate(&random()).unwrap();
+        assert_eq!(SigningKey::from_pkcs8(&document[1..]).unwrap_err(), KeyError::Document);
+        assert_eq!(SigningKey::from_pkcs8(&document[..document.len() - 1]).unwrap_err(), KeyError::Document);
+    }
+
+    #[test]
+    fn a_new_key_survives_its_document() {
+        let (key, document) = SigningKey::generate(&random()).unwrap();
+        let again = SigningKey::from_pkcs8(&document).unwrap();
+        assert_eq!(key.public(), again.public());
+        let signature = again.sign(b"x", &random()).unwrap();
+        assert_eq!(key.public().verify(b"x", &signature), Ok(()));
+        assert_eq!(server_key().public().verify(b"x", &signature), Err(SignatureInvalid));
+        assert!(!format!("{key:?}").contains("d:"));
+    }
+
+    #[test]
+    fn zeros_are_no_signature() {
+        assert!(device_key().public().verify(b"x", &Signature::new([0; 64])).is_err());
+        assert!(device_key().public().verify(b"x", &Signature::new([0xff; 64])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn s34_no_point_is_taken_that_is_off_the_curve(x: [u8; 32], y: [u8; 32]) {
+            // A random pair lies on the curve with a chance of 2^-256.
+            prop_assert_eq!(PublicKey::from_coordinates(&x, &y), Err(KeyError::Point));
+        }
+
+        #[test]
+        fn a_changed_signature_or_message_does_not_verify(message: Vec<u8>, at in 0usize..64, bit in 0u8..8) {
+            let key = device_key();
+            let signature = key.sign(&message, &random()).unwrap();
+            prop_assert_eq!(key.public().verify(&message, &signature), Ok(()));
+            let mut changed = *signature.as_bytes();
+            changed[at] ^= 1 << bit;
+            prop_assert_eq!(key.public().verify(&message, &Signature::new(changed)), Err(SignatureInvalid));
+            let longer = [message.as_slice(), &[0]].concat();
+            prop_assert_eq!(key.public().verify(&longer, &signature), Err(SignatureInvalid));
+        }
+    }
+}

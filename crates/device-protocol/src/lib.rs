@@ -29,6 +29,11 @@ pub mod problem;
 pub mod proof;
 pub mod signed;
 
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod page;
+
 /// The version of the protocol that this crate speaks, `protocol` in `GET server` and `v` in QR codes and pushes.
 pub const PROTOCOL_VERSION: u32 = 1;
 

@@ -829,3 +829,354 @@ pub struct WindowAnswer {
     /// When the window closes.
     pub expires_at: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::encoding::encode;
+    use crate::fixtures::{Scene, device_key, next_key, random, server_key};
+
+    fn reads<T: serde::de::DeserializeOwned>(json: &Value) -> bool {
+        // Through text, since that is how requests come.
+        serde_json::from_str::<T>(&json.to_string()).is_ok()
+    }
+
+    fn subscription() -> Value {
+        json!({
+            "endpoint": "https://push.example.net/abc",
+            "p256dh": encode(next_key().uncompressed()),
+            "auth": encode(&[1; 16]),
+        })
+    }
+
+    fn activation() -> Value {
+        json!({"code": "04HMASW9NF6Y", "device": {"name": "Ada's phone", "platform": "android"}, "push": subscription()})
+    }
+
+    fn decision() -> Value {
+        json!({
+            "decision": "verify", "number": "042137", "user_verification": "none",
+            "device_time": "2026-01-31T09:05:07.250Z", "assertion": null, "signature": encode(&[1; 64]),
+        })
+    }
+
+    fn assertion() -> Value {
+        json!({"credential_id": "AA", "authenticator_data": "AA", "client_data_json": "AA", "signature": "AA"})
+    }
+
+    fn window() -> Value {
+        json!({
+            "window_id": "w", "application": "vpn", "user_verification": "webauthn",
+            "device_time": "2026-01-31T09:05:07Z", "assertion": assertion(), "signature": encode(&[1; 64]),
+        })
+    }
+
+    fn server() -> Value {
+        json!({
+            "protocol": 1, "organization": "Example", "deployment_id": "d", "origin": "https://mfa.example.com",
+            "time": "2026-01-31T09:05:00Z", "push_key": encode(next_key().uncompressed()),
+            "signing_key": server_key().public(),
+        })
+    }
+
+    fn objects_in(json: &Value, path: &str, found: &mut Vec<String>) {
+        if let Some(members) = json.as_object() {
+            found.push(path.to_owned());
+            for (name, value) in members {
+                objects_in(value, &format!("{path}/{name}"), found);
+            }
+        }
+    }
+
+    /// Adds a member in every object of a request, one after the other; none may be taken. Then takes each member away.
+    fn refuses_more_and_less<T: serde::de::DeserializeOwned>(request: &Value) {
+        assert!(reads::<T>(request), "{request}");
+        let mut paths = Vec::new();
+        objects_in(request, "", &mut paths);
+        for path in paths {
+            let mut more = request.clone();
+            more.pointer_mut(&path).unwrap()["context"] = json!("AA");
+            assert!(!reads::<T>(&more), "{more}");
+            let names: Vec<_> = request.pointer(&path).unwrap().as_object().unwrap().keys().cloned().collect();
+            for name in names {
+                let mut less = request.clone();
+                less.pointer_mut(&path).unwrap().as_object_mut().unwrap().remove(&name);
+                assert!(!reads::<T>(&less), "{less}");
+                let text = request.to_string();
+                let twice = text.replacen(&format!("\"{name}\":"), &format!("\"{name}\":null,\"{name}\":"), 1);
+                assert!(serde_json::from_str::<T>(&twice).is_err(), "{twice}");
+            }
+        }
+    }
+
+    #[test]
+    fn s04_unknown_members_missing_members_and_doubled_members_of_requests_are_refused() {
+        refuses_more_and_less::<ActivationRequest>(&activation());
+        refuses_more_and_less::<DecisionRequest>(&decision());
+        let mut webauthn = decision();
+        webauthn["assertion"] = assertion();
+        refuses_more_and_less::<DecisionRequest>(&webauthn);
+        refuses_more_and_less::<WindowRequest>(&window());
+        refuses_more_and_less::<DevicePatch>(&json!({"name": "x"}));
+        refuses_more_and_less::<PushRequest>(&subscription());
+    }
+
+    #[test]
+    fn s04_a_device_cannot_send_context_back() {
+        for member in ["context", "nonce", "application", "number_mode", "state", "code"] {
+            let mut request = decision();
+            request[member] = json!("x");
+            assert!(!reads::<DecisionRequest>(&request), "{member}");
+        }
+    }
+
+    #[test]
+    fn s31_exactly_one_of_code_and_token() {
+        let mut request = activation();
+        request["token"] = json!("paWlpaWlpaWlpaWlpaWlpQ");
+        assert!(!reads::<ActivationRequest>(&request), "both");
+        request["code"] = json!(null);
+        assert!(!reads::<ActivationRequest>(&request), "null is not absent");
+        request.as_object_mut().unwrap().remove("code");
+        assert!(reads::<ActivationRequest>(&request));
+        request["token"] = json!(null);
+        assert!(!reads::<ActivationRequest>(&request), "neither");
+        let mut request = activation();
+        request["push"] = json!(null);
+        for code in ["04hm-asw9-nf6y", "O4HM ASW9 NF6Y"] {
+            request["code"] = json!(code);
+            let read: ActivationRequest = serde_json::from_value(request.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap()["code"], "04HMASW9NF6Y");
+        }
+    }
+
+    #[test]
+    fn a_denial_has_no_number() {
+        for word in ["deny", "deny_report"] {
+            let mut request = decision();
+            request["decision"] = json!(word);
+            assert!(!reads::<DecisionRequest>(&request));
+            request["number"] = json!(null);
+            assert!(reads::<DecisionRequest>(&request));
+        }
+    }
+
+    #[test]
+    fn values_of_the_wrong_form_are_refused() {
+        for (member, value) in [
+            ("decision", json!("approve")),
+            ("decision", json!("Verify")),
+            ("number", json!(42137)),
+            ("number", json!("42 137")),
+            ("user_verification", json!("required")),
+            ("device_time", json!("now")),
+            ("device_time", json!(null)),
+            ("signature", json!(encode(&[1; 63]))),
+            ("signature", json!(encode(&[1; 72]))),
+            ("assertion", json!("AA")),
+        ] {
+            let mut request = decision();
+            request[member] = value.clone();
+            assert!(!reads::<DecisionRequest>(&request), "{member} {value}");
+        }
+        for (member, value) in [("p256dh", json!(encode(&[4; 65]))), ("auth", json!(encode(&[1; 15])))] {
+            let mut request = subscription();
+            request[member] = value;
+            assert!(!reads::<PushRequest>(&request), "{member}");
+        }
+        assert!(reads::<PushRequest>(&json!(null)));
+    }
+
+    #[test]
+    fn members_that_may_be_null_are_written() {
+        let mut denial = decision();
+        denial["decision"] = json!("deny");
+        denial["number"] = json!(null);
+        let read: DecisionRequest = serde_json::from_value(denial.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), denial);
+        let mut info = server();
+        info["push_key"] = json!(null);
+        let read: ServerInfo = serde_json::from_value(info.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), info);
+        let context: Value = serde_json::from_slice(&Scene::new().context).unwrap();
+        let read: ContextDocument = serde_json::from_value(context.clone()).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap().as_bytes(), Scene::new().context);
+        let login = HistoryLogin {
+            at: Timestamp::UNIX_EPOCH,
+            application: "VPN".to_owned(),
+            place: None,
+            verdict: ClosingState::Cancelled,
+        };
+        assert_eq!(
+            serde_json::to_value(login).unwrap(),
+            json!({"at": "1970-01-01T00:00:00Z", "application": "VPN", "place": null, "verdict": "cancelled"})
+        );
+    }
+
+    #[test]
+    fn a_client_ignores_unknown_members_of_answers() {
+        let mut answer = json!({
+            "device_id": "v", "account": {"id": "a", "user": "ada", "display_name": "Ada", "organization": "Example"},
+            "server": server(), "state": "active",
+            "totp": {"secret": "JBSWY3DPEHPK3PXP", "algorithm": "SHA1", "digits": 6, "period": 30},
+        });
+        let read: ActivationAnswer = serde_json::from_value(answer.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), answer);
+        assert!(!format!("{read:?}").contains("JBSWY3DP"));
+        assert_eq!(read.totp.as_ref().unwrap().secret.to_bytes().unwrap().as_slice(), b"Hello!\xde\xad\xbe\xef");
+        for path in ["", "/account", "/server", "/server/signing_key", "/totp"] {
+            answer.pointer_mut(path).unwrap()["later"] = json!({"x": [1]});
+        }
+        answer["state"] = json!("on_probation");
+        let later: ActivationAnswer = serde_json::from_value(answer).unwrap();
+        assert_eq!(later.state, DeviceState::Unknown);
+        assert_eq!(later.server, read.server);
+    }
+
+    #[test]
+    fn answers_to_decisions_have_the_form_of_the_page() {
+        for (answer, json) in [
+            (DecisionAnswer::Closed(ClosingState::Approved), json!({"state": "approved"})),
+            (DecisionAnswer::Closed(ClosingState::Denied), json!({"state": "denied"})),
+            (
+                DecisionAnswer::CodeShown(Number::new("012345").unwrap()),
+                json!({"state": "code_shown", "code": "012345"}),
+            ),
+        ] {
+            assert_eq!(serde_json::to_value(&answer).unwrap(), json);
+            assert_eq!(serde_json::from_value::<DecisionAnswer>(json).unwrap(), answer);
+        }
+        for bad in [json!({"state": "code_shown"}), json!({"state": "pending"}), json!({"state": "yes"}), json!({})] {
+            assert!(!reads::<DecisionAnswer>(&bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn states_have_one_text_each() {
+        for state in ChallengeState::ALL {
+            assert_eq!(ChallengeState::from_text(state.as_str()), Some(*state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            if let Some(closing) = state.closing() {
+                assert_eq!(ChallengeState::from(closing), *state);
+                assert_eq!(closing.as_str(), state.as_str());
+            }
+        }
+        for trust in [Trust::Verified, Trust::Reported, Trust::Unknown] {
+            assert_eq!(serde_json::to_value(trust).unwrap(), trust.as_str());
+        }
+        assert_eq!(serde_json::from_value::<Trust>(json!("guessed")).unwrap(), Trust::Unknown);
+    }
+
+    #[test]
+    fn a_push_carries_ids_only() {
+        let push = PushMessage::new("a".parse().unwrap(), "c".parse().unwrap());
+        assert_eq!(serde_json::to_string(&push).unwrap(), r#"{"v":1,"account":"a","challenge":"c"}"#);
+    }
+
+    fn challenge(scene: &Scene, signer: &crate::keys::SigningKey) -> Challenge {
+        let signed = SignedChallenge {
+            subject: scene.subject(),
+            number_mode: NumberMode::Typed,
+            user_verification: UserVerification::None,
+        };
+        Challenge {
+            id: scene.challenge.clone(),
+            nonce: scene.nonce,
+            context: Octets::new(scene.context.clone()),
+            signature: signer.sign(&signed.octets(), &random()).unwrap(),
+            key: signer.public().thumbprint(),
+            number_mode: NumberMode::Typed,
+            user_verification: UserVerification::None,
+        }
+    }
+
+    #[test]
+    fn s03_an_app_opens_only_what_the_pinned_server_signed_for_it() {
+        let scene = Scene::new();
+        let good = challenge(&scene, &server_key());
+        let pinned = server_key();
+        let pinned = pinned.public();
+        assert_eq!(good.open(scene.party(), pinned).unwrap().user, "ada");
+        let again: Challenge = serde_json::from_str(&serde_json::to_string(&good).unwrap()).unwrap();
+        assert_eq!(again, good);
+
+        let invented = Scene {
+            context: String::from_utf8(scene.context.clone()).unwrap().replace("ada", "eve").into(),
+            ..scene.clone()
+        };
+        for (changed, why) in [
+            (challenge(&scene, &device_key()), ChallengeError::Key),
+            (Challenge { key: pinned.thumbprint(), ..challenge(&scene, &device_key()) }, ChallengeError::Signature),
+            (Challenge { id: "other".parse().unwrap(), ..good.clone() }, ChallengeError::Signature),
+            (Challenge { nonce: Nonce::new([9; 32]), ..good.clone() }, ChallengeError::Signature),
+            (Challenge { number_mode: NumberMode::None, ..good.clone() }, ChallengeError::Signature),
+            (Challenge { user_verification: UserVerification::Required, ..good.clone() }, ChallengeError::Signature),
+            (Challenge { context: Octets::new(invented.context), ..good.clone() }, ChallengeError::Signature),
+            (Challenge { context: Octets::new(b"{}".to_vec()), ..good.clone() }, ChallengeError::Context),
+        ] {
+            assert_eq!(changed.open(scene.party(), pinned), Err(why));
+        }
+        let other = Scene { device: "other".parse().unwrap(), ..scene.clone() };
+        assert_eq!(good.open(other.party(), pinned), Err(ChallengeError::Signature));
+    }
+
+    #[test]
+    fn s03_the_server_verifies_a_decision_against_its_own_row() {
+        let scene = Scene::new();
+        let mut request: DecisionRequest = serde_json::from_value(decision()).unwrap();
+        let octets = request.signed(scene.subject(), NumberMode::Typed).octets();
+        request.signature = device_key().sign(&octets, &random()).unwrap();
+        let device = device_key();
+        let device = device.public();
+        assert_eq!(request.verify(scene.subject(), NumberMode::Typed, device), Ok(()));
+        assert!(request.verify(scene.subject(), NumberMode::None, device).is_err());
+        assert!(request.verify(scene.subject(), NumberMode::Typed, server_key().public()).is_err());
+        let wiki = Scene { application: "wiki".parse().unwrap(), ..scene.clone() };
+        assert!(request.verify(wiki.subject(), NumberMode::Typed, device).is_err());
+        let flipped = DecisionRequest { decision: Decision::Deny, number: None, ..request.clone() };
+        assert!(flipped.verify(scene.subject(), NumberMode::Typed, device).is_err());
+
+        let mut request: WindowRequest = serde_json::from_value(window()).unwrap();
+        request.signature = device_key().sign(&request.signed(scene.party()).octets(), &random()).unwrap();
+        assert_eq!(request.verify(scene.party(), device), Ok(()));
+        let other = WindowRequest { application: "wiki".parse().unwrap(), ..request };
+        assert!(other.verify(scene.party(), device).is_err());
+    }
+
+    #[test]
+    fn an_app_follows_a_chain_of_endorsements_and_nothing_else() {
+        let origin: Origin = "https://mfa.example.com".parse().unwrap();
+        let mut info: ServerInfo = serde_json::from_value(server()).unwrap();
+        let old = device_key();
+        let pinned = old.public().thumbprint();
+        let current = server_key().public().thumbprint();
+        assert_eq!(info.check(&origin, None), Ok(()));
+        assert_eq!(info.check(&origin, Some(&current)), Ok(()));
+        assert_eq!(info.check(&origin, Some(&pinned)), Err(PinError::Key));
+        assert_eq!(info.check(&"https://mfa.example.com:8443".parse().unwrap(), None), Err(PinError::Origin));
+
+        let (middle, _) = crate::keys::SigningKey::generate(&random()).unwrap();
+        let step = |by: &crate::keys::SigningKey, thumbprint: Thumbprint| Endorsement {
+            thumbprint,
+            by: by.public().clone(),
+            signature: by.sign(&endorsement_octets(&thumbprint), &random()).unwrap(),
+        };
+        let first = step(&old, middle.public().thumbprint());
+        let second = step(&middle, current);
+        info.endorsements = vec![first.clone(), second.clone()];
+        assert_eq!(info.check(&origin, Some(&pinned)), Ok(()));
+        info.endorsements = vec![second.clone()];
+        assert_eq!(info.check(&origin, Some(&pinned)), Err(PinError::Key), "the chain does not begin at the pin");
+        assert_eq!(info.check(&origin, Some(&middle.public().thumbprint())), Ok(()));
+        info.endorsements = vec![Endorsement { by: old.public().clone(), ..second.clone() }];
+        assert_eq!(info.check(&origin, Some(&pinned)), Err(PinError::Key), "signed by another key");
+        info.endorsements = vec![first.clone(), Endorsement { signature: first.signature, ..second }];
+        assert_eq!(info.check(&origin, Some(&pinned)), Err(PinError::Key));
+        info.endorsements = vec![first];
+        assert_eq!(info.check(&origin, Some(&pinned)), Err(PinError::Key), "the chain does not reach the key");
+        info.protocol = 2;
+        assert_eq!(info.check(&origin, None), Err(PinError::Protocol));
+    }
+}

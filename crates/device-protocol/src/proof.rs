@@ -440,3 +440,359 @@ impl JtiCache {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixtures::{device_key, random, server_key};
+
+    const NOW: i64 = 1_769_850_300;
+    const HTU: &str = "https://mfa.example.com/device/v1/push";
+    const REQUEST: Request<'_> = Request { method: "PUT", htu: HTU, body: b"null" };
+
+    fn nonces() -> NonceKey {
+        NonceKey::new(&[7; 32])
+    }
+
+    fn claims() -> Value {
+        json!({
+            "htm": "PUT", "htu": HTU, "iat": NOW, "jti": "jti-1", "nonce": nonces().issue(NOW),
+            "bh": encode(&sha256(b"null")),
+        })
+    }
+
+    fn header() -> Value {
+        json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": device_key().public()})
+    }
+
+    /// A proof with any header and claims, well signed.
+    fn sign(header: &str, claims: &str) -> String {
+        let input = format!("{}.{}", encode(header.as_bytes()), encode(claims.as_bytes()));
+        let signature = device_key().sign(input.as_bytes(), &random()).unwrap();
+        format!("{input}.{signature}")
+    }
+
+    fn with_claim(name: &str, value: Value) -> String {
+        let mut claims = claims();
+        claims[name] = value;
+        sign(&header().to_string(), &claims.to_string())
+    }
+
+    fn with_header(name: &str, value: Value) -> String {
+        let mut header = header();
+        header[name] = value;
+        sign(&header.to_string(), &claims().to_string())
+    }
+
+    fn without(name: &str) -> String {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove(name);
+        sign(&header().to_string(), &claims.to_string())
+    }
+
+    fn good() -> String {
+        sign(&header().to_string(), &claims().to_string())
+    }
+
+    fn check_at(proof: &str, request: Request<'_>, now: i64) -> Result<CheckedProof, ProofError> {
+        check(&[proof.as_bytes()], request, &nonces(), now)
+    }
+
+    fn fault(proof: &str) -> ProofError {
+        check_at(proof, REQUEST, NOW).unwrap_err()
+    }
+
+    #[test]
+    fn s38_a_proof_that_a_client_makes_is_taken_once() {
+        let nonce = nonces().issue(NOW - 30);
+        let new = NewProof { request: REQUEST, iat: NOW + 3, jti: "abc", nonce: Some(&nonce) };
+        let proof = new.sign(&device_key(), &random()).unwrap();
+        let mut used = JtiCache::new(10, 10);
+        let checked = check_at(&proof, REQUEST, NOW).unwrap();
+        assert_eq!(*checked.thumbprint(), device_key().public().thumbprint());
+        let proven = checked.spend(&mut used, NOW).unwrap();
+        assert_eq!(proven.key(), device_key().public());
+        assert_eq!(*proven.thumbprint(), device_key().public().thumbprint());
+        for later in [NOW, NOW + 1, NOW + 30] {
+            let again = check_at(&proof, REQUEST, later).unwrap();
+            assert_eq!(again.spend(&mut used, later).unwrap_err(), ProofError::Replayed);
+        }
+    }
+
+    #[test]
+    fn s38_no_proof_and_two_proofs() {
+        assert_eq!(check(&[], REQUEST, &nonces(), NOW).unwrap_err(), ProofError::Missing);
+        let proof = good();
+        let two = [proof.as_bytes(), proof.as_bytes()];
+        assert_eq!(check(&two, REQUEST, &nonces(), NOW).unwrap_err(), ProofError::Invalid(Invalid::Headers));
+        let joined = format!("{proof}, {proof}");
+        assert_eq!(fault(&joined), ProofError::Invalid(Invalid::Jws));
+    }
+
+    #[test]
+    fn s38_a_proof_for_another_request_is_refused() {
+        let proof = good();
+        for (request, why) in [
+            (Request { method: "POST", ..REQUEST }, Invalid::Method),
+            (Request { htu: "https://mfa.example.com/device/v1/device", ..REQUEST }, Invalid::Url),
+            (Request { htu: "https://mfa.example.com/device/v1/push/", ..REQUEST }, Invalid::Url),
+            (Request { htu: "https://other.example.com/device/v1/push", ..REQUEST }, Invalid::Url),
+            (Request { htu: "https://mfa.example.com:8443/device/v1/push", ..REQUEST }, Invalid::Url),
+            (Request { htu: "http://mfa.example.com/device/v1/push", ..REQUEST }, Invalid::Url),
+            (Request { body: b"", ..REQUEST }, Invalid::Body),
+            (Request { body: b"null ", ..REQUEST }, Invalid::Body),
+        ] {
+            assert_eq!(check_at(&proof, request, NOW).unwrap_err(), ProofError::Invalid(why), "{request:?}");
+        }
+        for htu in [&format!("{HTU}?x=1"), &format!("{HTU}#x"), "HTTPS://mfa.example.com/device/v1/push"] {
+            assert_eq!(fault(&with_claim("htu", htu.into())), ProofError::Invalid(Invalid::Url));
+        }
+        assert_eq!(fault(&with_claim("htm", "put".into())), ProofError::Invalid(Invalid::Method));
+    }
+
+    #[test]
+    fn s38_iat_is_within_60_seconds() {
+        let at = |iat: Value| check_at(&with_claim("iat", iat), REQUEST, NOW);
+        for good in [json!(NOW - 60), json!(NOW + 60), json!(1_769_850_300.25), json!(1_769_850_359.9)] {
+            assert!(at(good.clone()).is_ok(), "{good}");
+        }
+        for expired in [json!(NOW - 61), json!(NOW + 61), json!(0), json!(-1), json!(i64::MIN), json!(1_769_850_361.5)]
+        {
+            assert_eq!(at(expired.clone()).unwrap_err(), ProofError::Expired, "{expired}");
+        }
+        for broken in [json!(NOW.to_string()), json!(null), json!(u64::MAX), json!(1e300), json!(true)] {
+            assert_eq!(at(broken.clone()).unwrap_err(), ProofError::Invalid(Invalid::Claims), "{broken}");
+        }
+    }
+
+    #[test]
+    fn s38_a_proof_needs_a_fresh_nonce_of_this_server() {
+        let other = NonceKey::new(&[8; 32]).issue(NOW);
+        let mut forged = decode_fixed::<40>(&nonces().issue(NOW - 100)).unwrap();
+        forged[..8].copy_from_slice(&NOW.to_be_bytes());
+        for bad in [
+            json!(null),
+            json!(""),
+            json!("x"),
+            json!(other),
+            json!(encode(&forged)),
+            json!(nonces().issue(NOW - 61)),
+            json!(nonces().issue(NOW + 6)),
+        ] {
+            assert_eq!(fault(&with_claim("nonce", bad.clone())), ProofError::Nonce, "{bad}");
+        }
+        assert_eq!(fault(&without("nonce")), ProofError::Nonce);
+        for good in [NOW - 60, NOW, NOW + 5] {
+            assert!(check_at(&with_claim("nonce", nonces().issue(good).into()), REQUEST, NOW).is_ok());
+        }
+    }
+
+    #[test]
+    fn s38_checks_come_in_the_order_of_the_page() {
+        // Everything wrong at once; then one thing after the other is mended.
+        let mut claims = claims();
+        claims["htm"] = "GET".into();
+        claims["nonce"] = "old".into();
+        claims["iat"] = 0.into();
+        claims["bh"] = encode(&[0; 32]).into();
+        let mut fault_then_mend = |name: &str, value: Value| {
+            let error = fault(&sign(&header().to_string(), &claims.to_string()));
+            claims[name] = value;
+            error
+        };
+        assert_eq!(fault_then_mend("htm", "PUT".into()), ProofError::Invalid(Invalid::Method));
+        assert_eq!(fault_then_mend("nonce", nonces().issue(NOW).into()), ProofError::Nonce);
+        assert_eq!(fault_then_mend("iat", NOW.into()), ProofError::Expired);
+        assert_eq!(fault_then_mend("bh", encode(&sha256(b"null")).into()), ProofError::Invalid(Invalid::Body));
+        assert!(check_at(&sign(&header().to_string(), &claims.to_string()), REQUEST, NOW).is_ok());
+    }
+
+    #[test]
+    fn s38_only_a_fully_valid_proof_uses_up_its_jti() {
+        let mut used = JtiCache::new(10, 10);
+        for bad in [with_claim("nonce", "x".into()), with_claim("iat", 0.into()), with_claim("htm", "GET".into())] {
+            assert!(check_at(&bad, REQUEST, NOW).and_then(|proof| proof.spend(&mut used, NOW)).is_err());
+        }
+        assert!(used.is_empty());
+        assert!(check_at(&good(), REQUEST, NOW).unwrap().spend(&mut used, NOW).is_ok());
+        assert_eq!(used.len(), 1);
+    }
+
+    #[test]
+    fn s38_the_header_is_read_strictly() {
+        let rsa = json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"});
+        let mut private = serde_json::to_value(device_key().public()).unwrap();
+        private["d"] = "AA".into();
+        let mut off_curve = serde_json::to_value(device_key().public()).unwrap();
+        off_curve["y"] = off_curve["x"].clone();
+        for (proof, why) in [
+            (with_header("typ", "JWT".into()), Invalid::Type),
+            (with_header("typ", "DPoP+JWT".into()), Invalid::Type),
+            (with_header("alg", "none".into()), Invalid::Algorithm),
+            (with_header("alg", "HS256".into()), Invalid::Algorithm),
+            (with_header("alg", "ES384".into()), Invalid::Algorithm),
+            (with_header("crit", json!(["b64"])), Invalid::Header),
+            (with_header("crit", json!(null)), Invalid::Header),
+            (with_header("jwk", json!(null)), Invalid::Header),
+            (with_header("jwk", rsa), Invalid::Key(KeyError::NotP256)),
+            (with_header("jwk", private), Invalid::Key(KeyError::Private)),
+            (with_header("jwk", off_curve), Invalid::Key(KeyError::Point)),
+            (with_header("jwk", json!(server_key().public())), Invalid::Signature),
+            (sign("{}", &claims().to_string()), Invalid::Header),
+            (sign(&header().to_string().replacen('{', r#"{"alg":"none","#, 1), &claims().to_string()), Invalid::Header),
+            (sign(&format!("{} x", header()), &claims().to_string()), Invalid::Header),
+        ] {
+            assert_eq!(fault(&proof), ProofError::Invalid(why));
+        }
+        assert!(check_at(&with_header("kid", "x".into()), REQUEST, NOW).is_ok(), "RFC 7515 section 4: ignored");
+    }
+
+    #[test]
+    fn s38_the_claims_are_read_strictly() {
+        for proof in [
+            without("htm"),
+            without("htu"),
+            without("iat"),
+            without("jti"),
+            without("bh"),
+            with_claim("jti", "".into()),
+            with_claim("jti", "x".repeat(129).into()),
+            with_claim("jti", 7.into()),
+            with_claim("bh", "AAAA".into()),
+            with_claim("bh", json!(null)),
+            sign(&header().to_string(), &claims().to_string().replacen('{', r#"{"jti":"2","#, 1)),
+            sign(&header().to_string(), "[]"),
+        ] {
+            assert_eq!(fault(&proof), ProofError::Invalid(Invalid::Claims));
+        }
+        assert_eq!(fault(&with_claim("ath", "x".into())), ProofError::Invalid(Invalid::AccessToken));
+        assert_eq!(fault(&with_claim("ath", json!(null))), ProofError::Invalid(Invalid::AccessToken));
+        assert!(check_at(&with_claim("exp", 1.into()), REQUEST, NOW).is_ok(), "exp has no meaning here");
+    }
+
+    #[test]
+    fn s38_the_three_parts_have_one_form() {
+        let proof = good();
+        for (bad, why) in [
+            (String::new(), Invalid::Jws),
+            ("..".to_owned(), Invalid::Jws),
+            (format!("{proof}="), Invalid::Jws),
+            (format!("{proof}."), Invalid::Jws),
+            (format!("{proof}.x"), Invalid::Jws),
+            (format!(" {proof}"), Invalid::Jws),
+            (format!("DPoP {proof}"), Invalid::Jws),
+            (proof[..proof.len() - 2].to_owned(), Invalid::Jws),
+            (proof.rsplit_once('.').unwrap().0.to_owned(), Invalid::Jws),
+            ("x".repeat(4097), Invalid::Size),
+            (format!("{proof}é"), Invalid::Size),
+        ] {
+            assert_eq!(fault(&bad), ProofError::Invalid(why), "{bad}");
+        }
+    }
+
+    /// The proof of RFC 9449 section 4.1 is well signed and lacks what this protocol adds.
+    #[test]
+    fn the_proof_of_rfc_9449_verifies_and_lacks_bh() {
+        let proof = concat!(
+            "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOX",
+            "pDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNy",
+            "diI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1",
+            "wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0",
+            "x7NVY-FNyJK70nfbV37xRZT3Lg"
+        );
+        assert_eq!(fault(proof), ProofError::Invalid(Invalid::Claims));
+        assert_eq!(fault(&proof.replace("fQ.2-", "fQ.3-")), ProofError::Invalid(Invalid::Signature));
+    }
+
+    #[test]
+    fn s38_a_used_jti_is_remembered_150_seconds() {
+        let key = device_key().public().thumbprint();
+        let mut used = JtiCache::new(10, 10);
+        used.insert(&key, "a", NOW).unwrap();
+        assert_eq!(used.insert(&key, "a", NOW + 150), Err(ProofError::Replayed));
+        assert_eq!(used.insert(&key, "a", NOW + 151), Ok(()));
+        assert_eq!(used.len(), 1);
+    }
+
+    #[test]
+    fn s38_a_full_memory_refuses_the_new_and_keeps_the_old() {
+        let key = device_key().public().thumbprint();
+        let other = server_key().public().thumbprint();
+        let mut used = JtiCache::new(4, 3);
+        for jti in ["a", "b", "c"] {
+            used.insert(&key, jti, NOW).unwrap();
+        }
+        assert_eq!(used.insert(&key, "d", NOW), Err(ProofError::TooMany), "one key does not fill it");
+        assert_eq!(used.insert(&other, "a", NOW + 100), Ok(()), "keys do not share their jti");
+        assert_eq!(used.insert(&other, "b", NOW + 100), Err(ProofError::TooMany));
+        assert_eq!(used.insert(&key, "a", NOW + 100), Err(ProofError::Replayed), "nothing was forgotten");
+        assert_eq!(used.len(), 4);
+        assert_eq!(used.insert(&key, "d", NOW + 151), Ok(()));
+        assert_eq!(used.len(), 2);
+        used.forget_old(NOW + 1000);
+        assert!(used.is_empty() && used.live_of_key.is_empty() && used.queue.is_empty());
+        assert_eq!(JtiCache::new(0, 0).insert(&key, "a", NOW), Err(ProofError::TooMany));
+    }
+
+    #[test]
+    fn errors_have_the_codes_of_the_page() {
+        for (error, code) in [
+            (ProofError::Missing, "proof_missing"),
+            (ProofError::Invalid(Invalid::Jws), "proof_invalid"),
+            (ProofError::Nonce, "use_dpop_nonce"),
+            (ProofError::Expired, "proof_expired"),
+            (ProofError::Replayed, "proof_replayed"),
+            (ProofError::TooMany, "too_many_attempts"),
+        ] {
+            assert_eq!(error.code().as_str(), code);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn s38_a_changed_octet_is_never_taken(at in 0usize..1000, with in any::<u8>()) {
+            let proof = good().into_bytes();
+            let mut changed = proof.clone();
+            let at = at % changed.len();
+            changed[at] = with;
+            prop_assume!(changed != proof);
+            prop_assert!(check(&[&changed], REQUEST, &nonces(), NOW).is_err());
+        }
+
+        #[test]
+        fn s38_any_octets_do_no_harm(octets: Vec<u8>, header in ".{0,40}", claims in ".{0,40}") {
+            prop_assert!(check(&[&octets], REQUEST, &nonces(), NOW).is_err());
+            prop_assert!(check(&[sign(&header, &claims).as_bytes()], REQUEST, &nonces(), NOW).is_err());
+            prop_assert!(!nonces().is_fresh(&claims, NOW));
+        }
+
+        #[test]
+        fn s38_a_nonce_lives_from_its_issue_for_60_seconds(issued in any::<i64>(), age in -100i64..100) {
+            let now = issued.saturating_add(age);
+            let age = now.saturating_sub(issued);
+            prop_assert_eq!(nonces().is_fresh(&nonces().issue(issued), now), (-5..=60).contains(&age));
+        }
+
+        #[test]
+        fn s38_no_jti_is_taken_twice_while_it_could_be_good(
+            uses in proptest::collection::vec((0i64..20, 0u8..6), 0..60), capacity in 0usize..8, per_key in 0usize..8,
+        ) {
+            let key = device_key().public().thumbprint();
+            let mut used = JtiCache::new(capacity, per_key);
+            let (mut now, mut taken) = (NOW, BTreeMap::new());
+            for (step, jti) in uses {
+                now += step;
+                if used.insert(&key, &jti.to_string(), now).is_ok() {
+                    if let Some(before) = taken.insert(jti, now) {
+                        prop_assert!(now - before > JTI_LIFE_S);
+                    }
+                }
+                prop_assert!(used.len() <= capacity.min(per_key));
+                prop_assert_eq!(used.len(), used.queue.len());
+            }
+        }
+    }
+}
