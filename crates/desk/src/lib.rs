@@ -1,1 +1,16 @@
-//! The desk: runs the login engine over storage for every door and every device.
+//! The desk: runs the login engine over storage, for every door and every device.
+//!
+//! Doors hand in a [`LoginRequest`] and get a [`Verdict`] through the receiver that they registered; devices decide and
+//! subscribe to notices; administrators write through [`Desk::write`], so that nothing read before is believed after.
+#![warn(missing_docs)]
+
+mod cache;
+mod desk;
+mod directory;
+mod hub;
+mod passwords;
+
+pub use countersign_engine::{Bounds, DecisionAnswer, Figures, Notice, SignatureCheck};
+pub use desk::{Desk, DeskConfig, DoorVerdict};
+pub use directory::{ResourceTable, Seat};
+pub use passwords::{PasswordError, hash_password};

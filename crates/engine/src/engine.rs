@@ -5,7 +5,7 @@ use std::{
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ClientId, Credential, Entropy, LoginId, LoginRequest, Reason, ResourceId,
+    AuditEvent, Challenge, ChallengeId, ClientId, Credential, Door, Entropy, LoginId, LoginRequest, Reason, ResourceId,
     UserSnapshot, Verdict,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -166,7 +166,7 @@ impl Engine {
                 }
             }
             Event::Loaded { lane, snapshot, challenge } => {
-                self.loaded(now, lane, snapshot, challenge, entropy, out);
+                self.loaded(now, lane, snapshot, challenge.as_deref(), entropy, out);
             }
             Event::Committed { lane, outcome } => self.committed(now, lane, outcome, out),
             Event::Decided { ticket, user, challenge, submission } => {
@@ -198,7 +198,8 @@ impl Engine {
             Subject::Known(user) => Some(user),
             Subject::Unknown => None,
             Subject::Unavailable => {
-                out.push(reject(login, Reason::Unavailable, false));
+                let verdict = Verdict::Reject { reason: Reason::Unavailable, after_challenge: false };
+                out.push(Effect::Verdict { login, door: request.door, verdict });
                 return;
             }
         };
@@ -300,7 +301,7 @@ impl Engine {
         now: Now,
         lane: Lane,
         snapshot: Result<Option<Arc<UserSnapshot>>, ()>,
-        challenge: Option<Box<Challenge>>,
+        challenge: Option<&Challenge>,
         entropy: &dyn Entropy,
         out: &mut Vec<Effect>,
     ) {
@@ -319,11 +320,11 @@ impl Engine {
             snapshot: snapshot.as_deref(),
             brakes: &self.brakes,
         };
-        let step = steps::decide(&view, &busy.work, challenge.as_deref());
+        let step = steps::decide(&view, &busy.work, challenge);
         match step {
             Step::Commit { commit, after } => {
                 busy.after = Some(after);
-                out.push(Effect::Commit { lane, commit });
+                out.push(Effect::Commit { lane, commit: Box::new(commit) });
             }
             Step::Free(after) => {
                 state.busy = None;
@@ -393,7 +394,7 @@ impl Engine {
                 let most = self.bounds.unapproved_per_resource;
                 if self.brakes.entry(resource).or_default().count(now.monotonic, most) {
                     let event = AuditEvent::alert(now.wall, "push_stopped_at_resource");
-                    out.push(Effect::Record(AuditEvent { resource: Some(resource), ..event }));
+                    out.push(Effect::Record(Box::new(AuditEvent { resource: Some(resource), ..event })));
                 }
             }
         }
@@ -420,17 +421,19 @@ impl Engine {
             self.deadlines.remove(&(due, from));
         }
         old.stage = Stage::TakenOver;
+        let door = old.request.door;
         pending.takeovers = pending.takeovers.saturating_add(1);
         self.set_pending(lane, to, pending);
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.taken_over.push(from);
         }
-        out.push(Effect::Verdict { login: from, verdict: Verdict::Unanswered { reason: Reason::Superseded } });
+        let verdict = Verdict::Unanswered { reason: Reason::Superseded };
+        out.push(Effect::Verdict { login: from, door, verdict });
     }
 
     /// A login has its verdict. The logins that it spoke for are forgotten with it.
     fn end(&mut self, lane: Lane, login: LoginId, verdict: Verdict, out: &mut Vec<Effect>) {
-        self.forget(login);
+        let door = self.forget(login);
         let mut spoken_for = Vec::new();
         if let Some(state) = self.lanes.get_mut(&lane).filter(|state| state.pending == Some(login)) {
             state.pending = None;
@@ -439,11 +442,14 @@ impl Engine {
         for older in spoken_for {
             self.forget(older);
         }
-        out.push(Effect::Verdict { login, verdict });
+        if let Some(door) = door {
+            out.push(Effect::Verdict { login, door, verdict });
+        }
     }
 
-    fn forget(&mut self, login: LoginId) {
-        let Some(live) = self.live.remove(&login) else { return };
+    /// Takes a login out of all tables; the door that waits for it, if it was there.
+    fn forget(&mut self, login: LoginId) -> Option<Door> {
+        let live = self.live.remove(&login)?;
         if let Some(due) = due(&live) {
             self.deadlines.remove(&(due, login));
         }
@@ -453,6 +459,7 @@ impl Engine {
                 self.per_client.remove(&live.client());
             }
         }
+        Some(live.request.door)
     }
 
     fn fingerprint(&self, credential: &Credential) -> [u8; 32] {
@@ -474,8 +481,4 @@ fn due(live: &Live) -> Option<Duration> {
         (Some(expires), None) => Some(expires),
         (None, _) => None,
     }
-}
-
-fn reject(login: LoginId, reason: Reason, after_challenge: bool) -> Effect {
-    Effect::Verdict { login, verdict: Verdict::Reject { reason, after_challenge } }
 }

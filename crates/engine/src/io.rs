@@ -2,7 +2,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, LoginId, LoginRequest, PasswordHash,
+    AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, Door, LoginId, LoginRequest, PasswordHash,
     Secret, Timestamp, UserId, UserSnapshot, Verdict,
 };
 
@@ -205,14 +205,16 @@ pub enum Effect {
         /// The lane.
         lane: Lane,
         /// What.
-        commit: Commit,
+        commit: Box<Commit>,
     },
     /// Write a record that nobody waits for.
-    Record(AuditEvent),
+    Record(Box<AuditEvent>),
     /// Tell the door.
     Verdict {
         /// The login.
         login: LoginId,
+        /// Whose it is.
+        door: Door,
         /// The verdict.
         verdict: Verdict,
     },

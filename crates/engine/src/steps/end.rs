@@ -29,11 +29,13 @@ pub(super) fn end(view: &View<'_>, live: &Live, reason: Reason) -> Step {
                 _ => ClosingState::Expired,
             };
             let closing = Closing { state, at: now, decision: None };
-            let mut writes = vec![Write::CloseChallenge { id: pending.challenge, closing }];
+            let mut writes = Vec::new();
             let mut audit = vec![record::ended_push(live, None, now, result, reason)];
             let mut after = vec![ended];
             let mut devices = Vec::new();
             if let Some(snapshot) = view.snapshot {
+                // A user who was removed took the challenge along.
+                writes.push(Write::CloseChallenge { id: pending.challenge, closing });
                 devices = snapshot.active_devices().map(|device| device.id).collect();
                 if reason != Reason::Superseded {
                     let (write, paused) = refused(view, live, snapshot);

@@ -1,0 +1,84 @@
+//! What was read of users, kept within bounds, and never older than the last write.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use countersign_domain::{UserId, UserSnapshot};
+use lru::LruCache;
+
+const STRIPES: usize = 256;
+
+/// Snapshots by user, and users by folded login name.
+pub(crate) struct Cache {
+    snapshots: Mutex<LruCache<UserId, Arc<UserSnapshot>>>,
+    names: Mutex<LruCache<String, UserId>>,
+    /// Goes up with each write to one of the users that share the stripe.
+    epochs: Vec<AtomicU64>,
+    hasher: RandomState,
+}
+
+/// Taken before a read; a snapshot that was read across a write is not kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Epoch(u64);
+
+impl Cache {
+    pub(crate) fn new(users: NonZeroUsize) -> Self {
+        Self {
+            snapshots: Mutex::new(LruCache::new(users)),
+            names: Mutex::new(LruCache::new(users)),
+            epochs: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    pub(crate) fn snapshot(&self, user: UserId) -> Option<Arc<UserSnapshot>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&user).cloned()
+    }
+
+    pub(crate) fn epoch(&self, user: UserId) -> Epoch {
+        Epoch(self.stripe(user).map_or(0, |stripe| stripe.load(Ordering::SeqCst)))
+    }
+
+    /// Keeps what was read, unless the user was written to since `before`.
+    pub(crate) fn keep(&self, before: Epoch, snapshot: &Arc<UserSnapshot>) {
+        let user = snapshot.user.id;
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch(user).0 == before.0 {
+            snapshots.put(user, Arc::clone(snapshot));
+        }
+    }
+
+    /// Forgets a user who was written to.
+    pub(crate) fn forget(&self, user: UserId) {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stripe) = self.stripe(user) {
+            stripe.fetch_add(1, Ordering::SeqCst);
+        }
+        snapshots.pop(&user);
+    }
+
+    pub(crate) fn user_of(&self, folded: &str) -> Option<UserId> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(folded).copied()
+    }
+
+    pub(crate) fn keep_name(&self, folded: &str, user: UserId) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).put(folded.to_owned(), user);
+    }
+
+    /// Forgets all names: somebody was added or removed.
+    pub(crate) fn forget_names(&self) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn stripe(&self, user: UserId) -> Option<&AtomicU64> {
+        let stripes = u64::try_from(STRIPES).unwrap_or(1);
+        let index = usize::try_from(self.hasher.hash_one(user) % stripes).unwrap_or(0);
+        self.epochs.get(index)
+    }
+}

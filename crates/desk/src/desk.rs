@@ -1,0 +1,497 @@
+use core::time::Duration;
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use countersign_domain::{
+    AuditEvent, Challenge, ChallengeId, Clock, Closing, ClosingState, Commit, DecisionRecord, DeviceId, DeviceState,
+    Door, Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId, Verdict, Write,
+};
+use countersign_engine::{
+    Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PasswordOutcome,
+    SignatureCheck, Subject, Submission,
+};
+use countersign_storage::{CommitError, Store, StoreError};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
+use tracing::{error, warn};
+
+use crate::{ResourceTable, cache::Cache, hub::Hub, passwords::Passwords};
+
+/// What can be set.
+#[derive(Debug, Clone, Copy)]
+pub struct DeskConfig {
+    /// How much may be open at once.
+    pub bounds: Bounds,
+    /// Passwords checked at the same time.
+    pub password_cores: usize,
+    /// Users kept in memory.
+    pub cached_users: NonZeroUsize,
+}
+
+impl Default for DeskConfig {
+    fn default() -> Self {
+        Self {
+            bounds: Bounds::default(),
+            password_cores: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            cached_users: NonZeroUsize::new(20_000).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// A verdict for a door.
+#[derive(Debug, Clone, Copy)]
+pub struct DoorVerdict {
+    /// The login.
+    pub login: LoginId,
+    /// What to tell the client.
+    pub verdict: Verdict,
+}
+
+/// See the crate's documentation. Cheap to share behind an [`Arc`].
+pub struct Desk {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    started: Instant,
+    engine: Mutex<Running>,
+    cache: Cache,
+    hub: Hub,
+    passwords: Passwords,
+    resources: watch::Sender<Arc<ResourceTable>>,
+    sooner: Notify,
+}
+
+/// The engine and what belongs under the same lock; it is never held across an await.
+struct Running {
+    engine: Engine,
+    doors: Vec<(Door, mpsc::UnboundedSender<DoorVerdict>)>,
+    answers: HashMap<u64, oneshot::Sender<DecisionAnswer>>,
+    next_ticket: u64,
+    armed: Option<Duration>,
+}
+
+impl Desk {
+    /// Opens the desk over a database: ends what a stopped server left pending, and reads the resources.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        config: DeskConfig,
+    ) -> Result<Arc<Self>, StoreError> {
+        let table = ResourceTable::new(store.resources().await?);
+        let desk = Arc::new(Self {
+            engine: Mutex::new(Running {
+                engine: Engine::new(config.bounds, &*entropy),
+                doors: Vec::new(),
+                answers: HashMap::new(),
+                next_ticket: 0,
+                armed: None,
+            }),
+            cache: Cache::new(config.cached_users),
+            hub: Hub::default(),
+            passwords: Passwords::new(config.password_cores, Arc::clone(&entropy)),
+            resources: watch::Sender::new(Arc::new(table)),
+            sooner: Notify::new(),
+            started: Instant::now(),
+            store,
+            clock,
+            entropy,
+        });
+        desk.end_leftovers().await?;
+        tokio::spawn(Arc::downgrade(&desk).keep_time());
+        Ok(desk)
+    }
+
+    /// The time, from the clock that this desk goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The source of random octets.
+    pub fn entropy(&self) -> &Arc<dyn Entropy> {
+        &self.entropy
+    }
+
+    /// The database, for reading; writing goes through [`Self::write`].
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// What is open.
+    pub fn figures(&self) -> Figures {
+        self.lock().engine.figures()
+    }
+
+    /// Resources and clients; changes are seen by those who watch.
+    pub fn resources(&self) -> watch::Receiver<Arc<ResourceTable>> {
+        self.resources.subscribe()
+    }
+
+    // For doors.
+
+    /// Registers a door; its verdicts come through the receiver. One per kind; a second one takes the place of the first.
+    pub fn register(&self, door: Door) -> mpsc::UnboundedReceiver<DoorVerdict> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut running = self.lock();
+        running.doors.retain(|(registered, _)| *registered != door);
+        running.doors.push((door, sender));
+        receiver
+    }
+
+    /// An identifier for a new login.
+    pub fn new_login_id(&self) -> LoginId {
+        LoginId::new(self.clock.now(), &*self.entropy)
+    }
+
+    /// Hands in a login. Exactly one verdict follows.
+    pub fn login(self: &Arc<Self>, request: LoginRequest) {
+        let name = request.user_typed.as_utf8().and_then(|typed| LoginName::new(typed).ok());
+        let Some(name) = name else { return self.start(request, Subject::Unknown) };
+        if let Some(user) = self.cache.user_of(name.folded()) {
+            return self.start(request, Subject::Known(user));
+        }
+        let desk = Arc::clone(self);
+        tokio::spawn(async move {
+            let subject = match desk.store.user_by_name(&name).await {
+                Ok(Some(user)) => {
+                    desk.cache.keep_name(name.folded(), user.id);
+                    Subject::Known(user.id)
+                }
+                Ok(None) => Subject::Unknown,
+                Err(fault) => {
+                    error!(error = %fault, "login.lookup failed: the login is refused");
+                    Subject::Unavailable
+                }
+            };
+            desk.start(request, subject);
+        });
+    }
+
+    fn start(self: &Arc<Self>, request: LoginRequest, subject: Subject) {
+        self.drive(Event::Start { request: Box::new(request), subject });
+    }
+
+    /// A retransmission of a login without an answer was heard.
+    pub fn heard(self: &Arc<Self>, login: LoginId) {
+        self.drive(Event::Heard(login));
+    }
+
+    /// A newer request took the place of this login on the wire (RFC 5080 section 2.2.2).
+    pub fn superseded(self: &Arc<Self>, login: LoginId) {
+        self.drive(Event::Superseded(login));
+    }
+
+    /// Records something that is no login of its own, without making anybody wait.
+    pub fn record(self: &Arc<Self>, event: AuditEvent) {
+        let desk = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(fault) = desk.store.commit(Commit::record(event)).await {
+                error!(error = %fault, "audit.record lost");
+            }
+        });
+    }
+
+    // For devices.
+
+    /// What is pending for a device.
+    pub fn pending_for(&self, device: DeviceId) -> Vec<Arc<Challenge>> {
+        self.hub.pending_for(device)
+    }
+
+    /// News for a device, beginning with what is pending. The stream ends when the device may not listen any more.
+    pub fn subscribe(&self, device: DeviceId) -> mpsc::Receiver<Notice> {
+        self.hub.subscribe(device)
+    }
+
+    /// A device of `user` decides.
+    pub async fn decide(
+        self: &Arc<Self>,
+        user: UserId,
+        challenge: ChallengeId,
+        record: DecisionRecord,
+        signature: SignatureCheck,
+    ) -> DecisionAnswer {
+        let (sender, receiver) = oneshot::channel();
+        let ticket = {
+            let mut running = self.lock();
+            running.next_ticket += 1;
+            let ticket = running.next_ticket;
+            running.answers.insert(ticket, sender);
+            ticket
+        };
+        let submission = Box::new(Submission { record, signature });
+        self.drive(Event::Decided { ticket, user, challenge, submission });
+        receiver.await.unwrap_or(DecisionAnswer::Unavailable)
+    }
+
+    // For administrators.
+
+    /// Writes, and forgets whatever was read before of what was written.
+    ///
+    /// # Errors
+    /// [`CommitError`]; then nothing was written.
+    pub async fn write(&self, commit: Commit) -> Result<(), CommitError> {
+        let touched = Touched::by(&commit);
+        self.store.commit(commit).await?;
+        for user in touched.users {
+            self.cache.forget(user);
+        }
+        for device in touched.devices {
+            if let Ok(Some(device)) = self.store.device(device).await {
+                self.cache.forget(device.user);
+            }
+        }
+        for device in touched.gone {
+            self.hub.hang_up(device);
+        }
+        if touched.names {
+            self.cache.forget_names();
+        }
+        if touched.resources {
+            let table = ResourceTable::new(self.store.resources().await?);
+            self.resources.send_replace(Arc::new(table));
+        }
+        Ok(())
+    }
+
+    /// Checks a password outside of a login: whether it is this user's.
+    pub async fn check_password(&self, hash: Option<countersign_domain::PasswordHash>, password: Secret) -> bool {
+        self.passwords.check(hash, password).await == PasswordOutcome::Right
+    }
+
+    // Inside.
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.clock.now(), monotonic: self.started.elapsed() }
+    }
+
+    /// Feeds the engine one event and carries out what comes of it. What memory can answer is answered on the spot.
+    fn drive(self: &Arc<Self>, event: Event) {
+        let mut events = vec![event];
+        let mut effects = Vec::new();
+        let mut running = self.lock();
+        while let Some(event) = events.pop() {
+            running.engine.handle(self.now(), event, &*self.entropy, &mut effects);
+            for effect in effects.drain(..) {
+                events.extend(self.carry_out(&mut running, effect));
+            }
+        }
+        let next = running.engine.next_deadline();
+        if next.is_some_and(|next| running.armed.is_none_or(|armed| next < armed)) {
+            running.armed = next;
+            self.sooner.notify_one();
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, running: &mut Running, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Load { lane, user, challenge: None } => {
+                if let Some(snapshot) = self.cache.snapshot(user) {
+                    return Some(Event::Loaded { lane, snapshot: Ok(Some(snapshot)), challenge: None });
+                }
+                tokio::spawn(Arc::clone(self).load(lane, user, None));
+            }
+            Effect::Load { lane, user, challenge } => {
+                tokio::spawn(Arc::clone(self).load(lane, user, challenge));
+            }
+            Effect::VerifyPassword { login, hash, password } => {
+                let desk = Arc::clone(self);
+                tokio::spawn(async move {
+                    let outcome = desk.passwords.check(hash, password).await;
+                    desk.drive(Event::PasswordChecked { login, outcome });
+                });
+            }
+            Effect::Commit { lane, commit } => {
+                tokio::spawn(Arc::clone(self).commit(lane, *commit));
+            }
+            Effect::Record(event) => {
+                warn!(reason = event.reason.unwrap_or_default(), "alert");
+                self.record(*event);
+            }
+            Effect::Verdict { login, door, verdict } => {
+                if let Some((_, sender)) = running.doors.iter().find(|(registered, _)| *registered == door) {
+                    let _ = sender.send(DoorVerdict { login, verdict });
+                }
+            }
+            Effect::Publish(notice) => self.hub.publish(&notice),
+            Effect::Answer { ticket, answer } => {
+                if let Some(sender) = running.answers.remove(&ticket) {
+                    let _ = sender.send(answer);
+                }
+            }
+        }
+        None
+    }
+
+    async fn load(self: Arc<Self>, lane: Lane, user: UserId, challenge: Option<ChallengeId>) {
+        let event = match self.read(user, challenge).await {
+            Ok((snapshot, challenge)) => Event::Loaded { lane, snapshot: Ok(snapshot), challenge },
+            Err(fault) => {
+                error!(error = %fault, user.id = %user, "login.load failed: nobody is let in");
+                Event::Loaded { lane, snapshot: Err(()), challenge: None }
+            }
+        };
+        self.drive(event);
+    }
+
+    async fn read(
+        &self,
+        user: UserId,
+        challenge: Option<ChallengeId>,
+    ) -> Result<(Option<Arc<countersign_domain::UserSnapshot>>, Option<Box<Challenge>>), StoreError> {
+        let challenge = match challenge {
+            Some(id) => self.store.challenge(id).await?.map(Box::new),
+            None => None,
+        };
+        if let Some(snapshot) = self.cache.snapshot(user) {
+            return Ok((Some(snapshot), challenge));
+        }
+        let before = self.cache.epoch(user);
+        let snapshot = self.store.snapshot(user).await?.map(Arc::new);
+        if let Some(snapshot) = &snapshot {
+            self.cache.keep(before, snapshot);
+        }
+        Ok((snapshot, challenge))
+    }
+
+    async fn commit(self: Arc<Self>, lane: Lane, commit: Commit) {
+        let alerts: Vec<_> = commit.audit.iter().filter(|event| event.kind == EventKind::Alert).cloned().collect();
+        let changes = !commit.writes.is_empty();
+        let outcome = match self.store.commit(commit).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Conflict(_)) => Err(CommitFault::Conflict),
+            Err(CommitError::Store(fault)) => {
+                error!(error = %fault, "login.commit failed: nobody is let in");
+                Err(CommitFault::Unavailable)
+            }
+        };
+        if let (true, Lane::User(user)) = (changes, lane) {
+            self.cache.forget(user);
+        }
+        if outcome.is_ok() {
+            for alert in alerts {
+                let user = alert.user_id.map(|id| id.to_string()).unwrap_or_default();
+                warn!(reason = alert.reason.unwrap_or_default(), user.id = user, "alert");
+            }
+        }
+        self.drive(Event::Committed { lane, outcome });
+    }
+
+    /// A server that was stopped cannot answer the clients that waited: their challenges end as cancelled.
+    async fn end_leftovers(&self) -> Result<(), StoreError> {
+        for challenge in self.store.pending_challenges().await? {
+            let now = self.clock.now();
+            let closing = Closing { state: ClosingState::Cancelled, at: now, decision: None };
+            let event = AuditEvent {
+                login: Some(challenge.login),
+                user_id: Some(challenge.user),
+                resource: Some(challenge.resource),
+                factor: Some("push"),
+                result: Some(LoginResult::Unanswered.as_str()),
+                ..AuditEvent::new(now, EventKind::LoginEnded, "server")
+            };
+            let commit = Commit {
+                writes: vec![Write::CloseChallenge { id: challenge.id, closing }],
+                audit: vec![event.because(Reason::Cancelled)],
+            };
+            match self.store.commit(commit).await {
+                Ok(()) | Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Store(fault)) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ticks the engine when something is due, for as long as the desk is there.
+trait KeepTime {
+    async fn keep_time(self);
+}
+
+impl KeepTime for std::sync::Weak<Desk> {
+    async fn keep_time(self) {
+        loop {
+            let Some(desk) = self.upgrade() else { return };
+            let due = {
+                let mut running = desk.lock();
+                running.armed = running.engine.next_deadline();
+                running.armed
+            };
+            let started = desk.started;
+            // Not waited for longer than this, so that a desk that is gone is noticed.
+            let latest = Instant::now() + Duration::from_secs(1);
+            let until = due.map_or(latest, |due| (started + due).min(latest));
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = desk.sooner.notified() => continue,
+            }
+            if due.is_some_and(|due| started + due <= Instant::now()) {
+                desk.drive(Event::Tick);
+            }
+        }
+    }
+}
+
+/// What a commit makes stale.
+#[derive(Default)]
+struct Touched {
+    users: Vec<UserId>,
+    devices: Vec<DeviceId>,
+    gone: Vec<DeviceId>,
+    names: bool,
+    resources: bool,
+}
+
+impl Touched {
+    fn by(commit: &Commit) -> Self {
+        let mut touched = Self::default();
+        for write in &commit.writes {
+            match write {
+                Write::AddUser(user) => {
+                    touched.users.push(user.id);
+                    touched.names = true;
+                }
+                Write::SetUserEnabled { id, .. } => touched.users.push(*id),
+                Write::RemoveUser(id) => {
+                    touched.users.push(*id);
+                    touched.names = true;
+                }
+                Write::AddDevice(device) => touched.users.push(device.user),
+                Write::SetDeviceState { id, to, .. } => {
+                    touched.devices.push(*id);
+                    if *to != DeviceState::Active {
+                        touched.gone.push(*id);
+                    }
+                }
+                Write::MarkDeviceSeen(id)
+                | Write::RenameDevice { id, .. }
+                | Write::SetPush { id, .. }
+                | Write::BurnTotpStep { device: id, .. } => touched.devices.push(*id),
+                Write::SetLimits { scope, .. } => touched.users.push(scope.user()),
+                Write::AddResource { .. } | Write::SetResource { .. } | Write::RemoveResource(_) => {
+                    touched.resources = true;
+                }
+                Write::OpenChallenge(_)
+                | Write::CloseChallenge { .. }
+                | Write::ReassignChallenge { .. }
+                | Write::ReportChallenge { .. }
+                | Write::AddActivation(_)
+                | Write::CountWrongSecret(_)
+                | Write::RedeemActivation { .. } => {}
+            }
+        }
+        touched
+    }
+}
