@@ -38,4 +38,4 @@ pub use packet::{Attributes, Authenticator, Code, Identifier, PacketError, Packe
 pub use password::{PasswordError, PasswordForm, UserPassword};
 pub use secret::{SecretPolicyError, SecretStrength, SharedSecret};
 pub use table::{Limits, LocalSocket, Received, TransactionKey, TransactionTable};
-pub use verify::{MessageAuthenticatorRule, ReplyError, RequestError, verify_reply, verify_request};
+pub use verify::{MessageAuthenticatorRule, Proof, ReplyError, RequestError, verify_reply, verify_request};

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::{
     AttributeList, AttributeType, Authenticator, Code, Credential, EncodeError, Identifier, Limits, LocalSocket,
-    MessageAuthenticatorRule, PacketView, Received, RequestError, SharedSecret, TransactionKey, TransactionTable,
-    UserPassword, encode_reply, encode_request, limits, verify_reply, verify_request,
+    MessageAuthenticatorRule, PacketView, Proof, Received, RequestError, SharedSecret, TransactionKey,
+    TransactionTable, UserPassword, encode_reply, encode_request, limits, verify_reply, verify_request,
 };
 
 /// A datagram as it comes from the network.
@@ -56,8 +56,9 @@ pub fn radius_packet(datagram: &[u8]) {
         assert!(password.octets().len() <= hidden.len());
     }
 
-    if verify_request(&packet, &secret, required).is_ok() {
-        assert_eq!(verify_request(&packet, &secret, optional), Ok(()));
+    if let Ok(proof) = verify_request(&packet, &secret, required) {
+        assert_eq!(proof, Proof::MessageAuthenticator);
+        assert_eq!(verify_request(&packet, &secret, optional), Ok(proof));
     }
     replies_to(&packet, &secret);
     requests_with(&packet, &secret);
@@ -106,7 +107,7 @@ fn requests_with(packet: &PacketView<'_>, secret: &SharedSecret) {
         return;
     };
     let verified = verify_request(&view, secret, MessageAuthenticatorRule::Required);
-    assert!(matches!(verified, Ok(()) | Err(RequestError::TooMuchProxyState)));
+    assert!(matches!(verified, Ok(Proof::MessageAuthenticator) | Err(RequestError::TooMuchProxyState)));
     assert!(view.iter().skip(1).eq(attributes.iter()));
 }
 

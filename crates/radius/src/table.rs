@@ -129,7 +129,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// seen.
 ///
 /// INVARIANT: only packets that [`crate::verify_request`] has let pass come in. A forged packet that got here could
-/// end a pending login.
+/// end a pending login; with [`crate::Proof::SourceAddress`] that stays possible, which is what such a client costs.
 ///
 /// Every operation takes constant time on average.
 #[derive(Debug)]

@@ -17,6 +17,15 @@ pub enum MessageAuthenticatorRule {
     Optional,
 }
 
+/// What stands behind a request that is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A valid Message-Authenticator: the sender knows the secret, and nobody changed the packet.
+    MessageAuthenticator,
+    /// Only its source address (RFC 2865 section 3): anybody who can send from there may have made it.
+    SourceAddress,
+}
+
 /// Why a request is discarded: silently, and with no effect on anything (RFC 3579 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RequestError {
@@ -40,10 +49,8 @@ pub enum RequestError {
     TooMuchProxyState,
 }
 
-/// Says whether a request is believed. Comes before every look at its content and before the transaction table.
-///
-/// Under [`MessageAuthenticatorRule::Optional`] an Access-Request without Message-Authenticator proves nothing about
-/// its sender (RFC 2865 section 3): all that stands behind it is the source address.
+/// Says whether a request is believed, and why. Comes before every look at its content and before the transaction
+/// table. [`Proof::SourceAddress`] is possible under [`MessageAuthenticatorRule::Optional`] only.
 ///
 /// # Errors
 /// A [`RequestError`] where the packet is to be discarded silently.
@@ -51,14 +58,14 @@ pub fn verify_request(
     packet: &PacketView<'_>,
     secret: &SharedSecret,
     rule: MessageAuthenticatorRule,
-) -> Result<(), RequestError> {
+) -> Result<Proof, RequestError> {
     let rule = match packet.code() {
         Code::AccessRequest => rule,
         Code::StatusServer => MessageAuthenticatorRule::Required,
         other => return Err(RequestError::UnexpectedCode(other)),
     };
-    match (MessageAuthenticator::of_request(packet, secret), rule) {
-        (MessageAuthenticator::Valid, _) => {}
+    let proof = match (MessageAuthenticator::of_request(packet, secret), rule) {
+        (MessageAuthenticator::Valid, _) => Proof::MessageAuthenticator,
         (MessageAuthenticator::Invalid, _) => return Err(RequestError::MessageAuthenticatorInvalid),
         (MessageAuthenticator::Absent, MessageAuthenticatorRule::Required) => {
             return Err(RequestError::MessageAuthenticatorAbsent);
@@ -70,8 +77,9 @@ pub fn verify_request(
             if packet.attribute(AttributeType::EAP_MESSAGE).is_some() {
                 return Err(RequestError::EapUnprotected);
             }
+            Proof::SourceAddress
         }
-    }
+    };
     let states = packet.attributes(AttributeType::PROXY_STATE);
     let (count, octets) = states.fold((0_usize, 0_usize), |(count, octets), state| {
         (count.saturating_add(1), octets.saturating_add(state.len()))
@@ -79,7 +87,7 @@ pub fn verify_request(
     if count > limits::PROXY_STATES || octets > limits::PROXY_STATE_OCTETS {
         return Err(RequestError::TooMuchProxyState);
     }
-    Ok(())
+    Ok(proof)
 }
 
 /// Why a reply counts as none. The client goes on waiting (RFC 2865 section 3, RFC 5080 section 2.2.1).

@@ -1,13 +1,14 @@
 use super::{list, raw};
 use crate::{AttributeList, AttributeType, Credential, CredentialError, PacketView, vendor};
 
-fn verdict<R>(attributes: &AttributeList, look: impl FnOnce(Result<Credential<'_>, CredentialError>) -> R) -> R {
+fn verdict(attributes: &AttributeList, look: impl FnOnce(Result<Credential<'_>, CredentialError>)) {
     let packet = raw(1, attributes.octets());
-    look(Credential::of(&PacketView::parse(&packet).unwrap()))
+    look(Credential::of(&PacketView::parse(&packet).unwrap()));
 }
 
 fn error(attributes: &AttributeList) -> Option<CredentialError> {
-    verdict(attributes, |found| found.err())
+    let packet = raw(1, attributes.octets());
+    Credential::of(&PacketView::parse(&packet).unwrap()).err()
 }
 
 const PAP: (AttributeType, &[u8]) = (AttributeType::USER_PASSWORD, &[1; 16]);

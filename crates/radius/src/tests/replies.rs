@@ -4,7 +4,7 @@ use md5::{Digest, Md5};
 use super::{REQUEST, list, raw, secret, signed};
 use crate::{
     AttributeList, AttributeType, Authenticator, Code, EncodeError, Identifier, MessageAuthenticator,
-    MessageAuthenticatorRule, PacketView, ReplyError, RequestError, SharedSecret, encode_reply, encode_request,
+    MessageAuthenticatorRule, PacketView, Proof, ReplyError, RequestError, SharedSecret, encode_reply, encode_request,
     verify_reply, verify_request,
 };
 
@@ -87,7 +87,7 @@ fn s41_without_message_authenticator() {
         verify_request(&PacketView::parse(&packet).unwrap(), &secret(), rule)
     };
     assert_eq!(verdict(b"\x01\x06nemo", REQUIRED), Err(RequestError::MessageAuthenticatorAbsent));
-    assert_eq!(verdict(b"\x01\x06nemo", OPTIONAL), Ok(()));
+    assert_eq!(verdict(b"\x01\x06nemo", OPTIONAL), Ok(Proof::SourceAddress));
     assert_eq!(verdict(b"\x01\x06nemo\x21\x031", OPTIONAL), Err(RequestError::ProxyStateUnprotected));
     assert_eq!(verdict(b"\x01\x06nemo\x4f\x06\x02\0\0\x04", OPTIONAL), Err(RequestError::EapUnprotected));
     assert_eq!(verdict(ZEROS, OPTIONAL), Err(RequestError::MessageAuthenticatorInvalid));
@@ -115,7 +115,7 @@ fn s53_c078_status_server_needs_message_authenticator_whatever_the_rule() {
         let attributes = list(&[(AttributeType::PROXY_STATE, b"1")]);
         let query = encode_request(Code::StatusServer, Identifier(0), &REQUEST, &secret(), &attributes).unwrap();
         let view = PacketView::parse(&query).unwrap();
-        assert_eq!(verify_request(&view, &secret(), rule), Ok(()));
+        assert_eq!(verify_request(&view, &secret(), rule), Ok(Proof::MessageAuthenticator));
         let reply = encode_reply(Code::AccessAccept, &view, &secret(), &AttributeList::new()).unwrap();
         assert_eq!(PacketView::parse(&reply).unwrap().attribute(AttributeType::PROXY_STATE), Some(&b"1"[..]));
     }
@@ -138,9 +138,9 @@ fn s44_proxy_state_is_bounded() {
         let packet = signed(&states);
         verify_request(&PacketView::parse(&packet).unwrap(), &secret(), REQUIRED)
     };
-    assert_eq!(with(10, 102), Ok(()));
+    assert_eq!(with(10, 102), Ok(Proof::MessageAuthenticator));
     assert_eq!(with(11, 1), Err(RequestError::TooMuchProxyState));
-    assert_eq!(with(4, 253), Ok(()));
+    assert_eq!(with(4, 253), Ok(Proof::MessageAuthenticator));
     assert_eq!(with(5, 205), Err(RequestError::TooMuchProxyState));
 }
 

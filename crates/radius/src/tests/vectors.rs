@@ -5,7 +5,7 @@ use hmac::Mac;
 use super::hex;
 use crate::{
     AttributeType, Code, Credential, Identifier, MessageAuthenticator, MessageAuthenticatorRule, PacketView,
-    PasswordForm, SharedSecret, UserPassword, chap_matches, verify_reply, verify_request,
+    PasswordForm, Proof, SharedSecret, UserPassword, chap_matches, verify_reply, verify_request,
 };
 
 fn secret() -> SharedSecret {
@@ -68,7 +68,7 @@ fn s53_c078_rfc5997_6_1_status_server() {
     let (request, accept) = (hex(STATUS_SERVER), hex(STATUS_ACCEPT));
     let request = PacketView::parse(&request).unwrap();
     assert_eq!(MessageAuthenticator::of_request(&request, &secret()), MessageAuthenticator::Valid);
-    assert_eq!(verify_request(&request, &secret(), RULE), Ok(()));
+    assert_eq!(verify_request(&request, &secret(), RULE), Ok(Proof::MessageAuthenticator));
     verify_reply(&accept, &request.authenticator(), request.identifier(), &secret(), RULE).unwrap();
 }
 
