@@ -73,6 +73,11 @@ fn s41_several_or_of_another_length_are_invalid() {
     let once = sign_in_place(raw(1, ZEROS));
     assert_eq!(check(&once), MessageAuthenticator::Valid);
     assert_eq!(check(&raw(1, &[&once[20..], &once[20..]].concat())), MessageAuthenticator::Invalid);
+    // Also where one of the two would be right over the other.
+    let other = [&[80, 18][..], &[1; 16]].concat();
+    for pair in [[ZEROS, &other], [&other, ZEROS]] {
+        assert_eq!(check(&sign_in_place(raw(1, &pair.concat()))), MessageAuthenticator::Invalid);
+    }
     for length in (0..=20).filter(|length| *length != 16) {
         let attribute = [&[80, length + 2][..], &vec![0; usize::from(length)]].concat();
         assert_eq!(check(&raw(1, &attribute)), MessageAuthenticator::Invalid);
