@@ -1,6 +1,7 @@
 //! The page `docs/reference/device-protocol.md` against the code: its examples can be read, its vectors come out.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
@@ -138,11 +139,11 @@ fn s03_the_vectors_of_the_page_come_out() {
         let found = on_page.get(name).copied().unwrap_or_default();
         let good = match vector {
             Vector::Value(value) => {
-                right.push_str(&format!("{name} = {value}\n"));
+                writeln!(right, "{name} = {value}").unwrap();
                 value == found
             }
             Vector::Signature(key, octets) => {
-                right.push_str(&format!("{name} = {found}\n"));
+                writeln!(right, "{name} = {found}").unwrap();
                 Signature::parse(found).is_ok_and(|signature| key.verify(&octets, &signature).is_ok())
             }
         };

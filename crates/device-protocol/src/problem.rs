@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::messages::ClosingState;
+use crate::messages::ChallengeState;
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -115,9 +115,9 @@ pub struct Problem {
     /// The server's clock, with `proof_expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
-    /// How the challenge ended, with `challenge_closed`.
+    /// How the challenge ended, with `challenge_closed`; or that its code was shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<ClosingState>,
+    pub state: Option<ChallengeState>,
 }
 
 fn about_blank() -> String {
@@ -152,10 +152,10 @@ impl Problem {
         self
     }
 
-    /// Adds how the challenge ended.
+    /// Adds how the challenge ended, or that its code was shown.
     #[must_use]
-    pub fn with_state(mut self, state: ClosingState) -> Self {
-        self.state = Some(state);
+    pub fn with_state(mut self, state: impl Into<ChallengeState>) -> Self {
+        self.state = Some(state.into());
         self
     }
 
@@ -196,7 +196,7 @@ mod tests {
             json,
             serde_json::json!({"type": "about:blank", "title": "The request is malformed", "status": 400, "code": "malformed"})
         );
-        let closed = Problem::new(ErrorCode::ChallengeClosed).with_state(ClosingState::Denied);
+        let closed = Problem::new(ErrorCode::ChallengeClosed).with_state(crate::messages::ClosingState::Denied);
         assert_eq!(serde_json::to_value(closed).unwrap()["state"], "denied");
         let expired = Problem::new(ErrorCode::ProofExpired).with_time(Timestamp::from_second(1_769_850_300).unwrap());
         assert_eq!(serde_json::to_value(expired).unwrap()["time"], "2026-01-31T09:05:00Z");

@@ -684,7 +684,7 @@ mod tests {
             (format!("{proof}.x"), Invalid::Jws),
             (format!(" {proof}"), Invalid::Jws),
             (format!("DPoP {proof}"), Invalid::Jws),
-            (proof[..proof.len() - 2].to_owned(), Invalid::Jws),
+            (proof.chars().take(proof.len() - 2).collect(), Invalid::Jws),
             (proof.rsplit_once('.').unwrap().0.to_owned(), Invalid::Jws),
             ("x".repeat(4097), Invalid::Size),
             (format!("{proof}é"), Invalid::Size),
@@ -785,10 +785,10 @@ mod tests {
             let (mut now, mut taken) = (NOW, BTreeMap::new());
             for (step, jti) in uses {
                 now += step;
-                if used.insert(&key, &jti.to_string(), now).is_ok() {
-                    if let Some(before) = taken.insert(jti, now) {
-                        prop_assert!(now - before > JTI_LIFE_S);
-                    }
+                if used.insert(&key, &jti.to_string(), now).is_ok()
+                    && let Some(before) = taken.insert(jti, now)
+                {
+                    prop_assert!(now - before > JTI_LIFE_S);
                 }
                 prop_assert!(used.len() <= capacity.min(per_key));
                 prop_assert_eq!(used.len(), used.queue.len());

@@ -376,11 +376,12 @@ mod tests {
             let at = at.min(text.len() - 1);
             let base = Scene::new();
             let (left, right) = text.split_at(at);
+            let (first, rest) = right.split_at(1);
             let (account, device) = (AccountId::new(left).unwrap(), DeviceId::new(right).unwrap());
             let one = Scene { account, device, ..base.clone() };
             let moved = Scene {
-                account: AccountId::new(format!("{left}{}", &right[..1])).unwrap(),
-                device: DeviceId::new(format!("{}x", &right[1..])).unwrap(),
+                account: AccountId::new(format!("{left}{first}")).unwrap(),
+                device: DeviceId::new(format!("{rest}x")).unwrap(),
                 ..base
             };
             prop_assert_ne!(decision(&one, None).octets(), decision(&moved, None).octets());
