@@ -1,6 +1,7 @@
 //! Binary values: base64url without padding (RFC 4648 section 5), read strictly.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -79,6 +80,12 @@ impl<const N: usize> PartialEq for Fixed<N> {
 }
 
 impl<const N: usize> Eq for Fixed<N> {}
+
+impl<const N: usize> Hash for Fixed<N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl<const N: usize> fmt::Display for Fixed<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

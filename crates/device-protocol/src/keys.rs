@@ -386,6 +386,14 @@ mod tests {
     }
 
     #[test]
+    fn keys_go_from_thread_to_thread() {
+        fn check<T: Send + Sync>() {}
+        check::<PublicKey>();
+        check::<SigningKey>();
+        check::<crate::proof::NonceKey>();
+    }
+
+    #[test]
     fn zeros_are_no_signature() {
         assert!(device_key().public().verify(b"x", &Signature::new([0; 64])).is_err());
         assert!(device_key().public().verify(b"x", &Signature::new([0xff; 64])).is_err());
