@@ -1,1 +1,5 @@
 //! HTTP: the device API for phones and the admin API on a local socket.
+
+pub mod activation;
+pub mod admin;
+pub mod device;
