@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts here. Source it; do not run it.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -42,4 +43,13 @@ need_build_tools() {
   if ! command -v cc >/dev/null || ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then
     apt_need gcc libc6-dev
   fi
+}
+
+# build PROFILE: build the program and set BIN to it, or take the one that COUNTERSIGN_BIN names.
+build() {
+  BIN=${COUNTERSIGN_BIN:-}
+  [ -z "$BIN" ] || return 0
+  need_build_tools
+  (cd "$ROOT" && cargo build --profile "$1" --locked -p countersign)
+  BIN=$ROOT/target/${1/dev/debug}/countersign
 }

@@ -1,14 +1,14 @@
 """What the command line says when something is wrong, and the exit codes that scripts rely on."""
 
 import json
-import os
 import socket
 import sqlite3
 import stat
+import subprocess
 
 import pytest
 
-from harness import Server, execute, wait_until
+from harness import BINARY, Resource, Server, environment, execute, wait_until
 
 SILENT, ACCEPT, REJECT, USAGE = 2, 0, 1, 64
 
@@ -29,10 +29,6 @@ def start_failing(server: Server) -> str:
 def test_a_first_start_writes_a_commented_file(tmp_path):
     data = tmp_path / "data"
     # With its defaults it may find the ports taken; the file is there all the same.
-    import subprocess
-
-    from harness import BINARY, environment
-
     process = subprocess.Popen(
         [BINARY, "serve", "--data", data], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
     )
@@ -221,10 +217,6 @@ def test_audit_verify_passes_and_doctor_is_content(server):
 
 
 def radius_login(server, resource, user, *options, password=None, secret=None):
-    """`radius-login` sends from the address that the resource's client has."""
-    folder = server.data.parent
-    secret_file = folder / "secret"
-    secret_file.write_text((secret or resource.secret) + "\n")
     stdin = (secret or resource.secret) + "\n" + (password + "\n" if password is not None else "")
     more = ["--password-stdin"] if password is not None else []
     return execute(
@@ -239,8 +231,6 @@ def local(server):
     server.canaries.add(secret)
     server.ask("resource", "add", "local", "--kind", "radius", "--client", "127.0.0.1/32", "--secret-stdin",
                "--primary", "local", stdin=secret + "\n")  # fmt: skip
-    from harness import Resource
-
     return Resource(server, "local", "127.0.0.1", secret)
 
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the lab scripts. Source it; do not run it.
 # All state is in $LAB, a folder that the caller names. Nothing else on the machine is changed.
 set -euo pipefail
@@ -31,17 +32,24 @@ _tree() {
   echo "$1"
   for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do _tree "$child"; done
 }
-_any() { local p; for p; do kill -0 "$p" 2>/dev/null && return 0; done; return 1; }
+# Whether one of them still runs; one that has ended and waits for its parent does not.
+_any() {
+  local pid
+  for pid; do
+    case $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) in '' | Z*) ;; *) return 0 ;; esac
+  done
+  return 1
+}
 # stop NAME: end what `start NAME` started, with its descendants.
 stop() {
-  local pid pids i
+  local pid pids
   if alive "$1"; then
     read -r pid _ <"$STATE/$1.pid"
     pids=$(_tree "$pid")
     # shellcheck disable=SC2086
     {
       kill $pids 2>/dev/null || true
-      for i in $(seq 50); do _any $pids || break; sleep 0.1; done
+      for _ in $(seq 50); do _any $pids || break; sleep 0.1; done
       kill -9 $pids 2>/dev/null || true
     }
   fi
@@ -49,8 +57,8 @@ stop() {
 }
 # wait_tcp PORT NAME: until something listens on that loopback port, or NAME has ended.
 wait_tcp() {
-  local i a
-  for i in $(seq 200); do
+  local a
+  for _ in $(seq 200); do
     for a in 127.0.0.1 ::1; do
       (exec 3<>"/dev/tcp/$a/$1") 2>/dev/null && return 0
     done

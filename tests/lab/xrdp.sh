@@ -22,7 +22,6 @@ PORTS=$STATE/ports
 
 users() {
   local entry name password uid=21000
-  : >"$STATE/etc/passwd.own" >"$STATE/etc/group.own" >"$STATE/etc/shadow.own"
   for entry in ${RDP_USERS:-alice}; do
     name=${entry%%:*}
     password='*'
@@ -76,7 +75,7 @@ WM
 }
 
 configure() {
-  rm -rf "$STATE/home" "$STATE/run" # an xauth lock of a killed session would stall the next one
+  rm -rf "${STATE:?}/home" "$STATE/run" # an xauth lock of a killed session would stall the next one
   mkdir -p "$STATE/etc" "$STATE/home" "$STATE/run/sockdir"
   chmod 1777 "$STATE/run/sockdir"
   # The session's user must reach the home and the sockets.
