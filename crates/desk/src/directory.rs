@@ -25,9 +25,7 @@ impl ResourceTable {
         let mut seats = Vec::new();
         for (resource, clients) in resources {
             let resource = Arc::new(resource);
-            seats.extend(
-                clients.into_iter().map(|client| Arc::new(Seat { client, resource: Arc::clone(&resource) })),
-            );
+            seats.extend(clients.into_iter().map(|client| Arc::new(Seat { client, resource: Arc::clone(&resource) })));
         }
         Self { seats }
     }

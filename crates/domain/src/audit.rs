@@ -324,10 +324,7 @@ pub enum ChainFault {
 ///
 /// # Errors
 /// The first [`ChainBreak`].
-pub fn verify_chain(
-    after: (i64, AuditHash),
-    records: &[AuditRecord],
-) -> Result<(i64, AuditHash), ChainBreak> {
+pub fn verify_chain(after: (i64, AuditHash), records: &[AuditRecord]) -> Result<(i64, AuditHash), ChainBreak> {
     let (mut last, mut prev) = after;
     for record in records {
         let broken = |fault| Err(ChainBreak { seq: record.seq, fault });

@@ -31,7 +31,7 @@ pub use device::{Device, DevicePublicKey, DeviceState, PushSubscription};
 pub use hostile::HostileText;
 pub use ids::{ActivationId, ChallengeId, ClientId, DeviceId, IdError, LoginId, ResourceId, UserId};
 pub use limits::{
-    LastApproval, LimitScope, Limits, PushVerdict, ScopedLimits, Throttle, ThrottlePolicy, OTP_POLICY, PASSWORD_POLICY,
+    LastApproval, LimitScope, Limits, OTP_POLICY, PASSWORD_POLICY, PushVerdict, ScopedLimits, Throttle, ThrottlePolicy,
 };
 pub use login::{Credential, Door, LoginRequest, LoginResult, Reason, RetryKey, Source, Verdict};
 pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, split_appended_code, totp};

@@ -95,11 +95,8 @@ pub enum PushVerdict {
 }
 
 impl Limits {
-    const BUDGET: [(usize, Duration); 3] = [
-        (3, Duration::from_secs(600)),
-        (6, Duration::from_secs(3600)),
-        (20, Timestamp::DAY),
-    ];
+    const BUDGET: [(usize, Duration); 3] =
+        [(3, Duration::from_secs(600)), (6, Duration::from_secs(3600)), (20, Timestamp::DAY)];
     const REFUSED_IN_A_ROW: u8 = 3;
     /// Length of the first and the second pause; the third lasts until somebody unlocks it.
     const PAUSES: [Duration; 2] = [Duration::from_secs(900), Duration::from_secs(3600)];
@@ -201,7 +198,9 @@ impl Limits {
             PushVerdict::Allowed => {}
             PushVerdict::BudgetSpent => out.push("push: budget spent, codes still work".to_owned()),
             PushVerdict::Frozen => out.push("push: frozen after a report, needs user unlock".to_owned()),
-            PushVerdict::Paused if self.stopped => out.push("push: stopped after refusals, needs user unlock".to_owned()),
+            PushVerdict::Paused if self.stopped => {
+                out.push("push: stopped after refusals, needs user unlock".to_owned())
+            }
             PushVerdict::Paused => out.push(format!(
                 "push: paused after refusals until {}",
                 Timestamp::from_micros(self.paused_until.unwrap_or_default())

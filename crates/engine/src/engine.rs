@@ -186,10 +186,7 @@ impl Engine {
 
     /// What is open.
     pub fn figures(&self) -> Figures {
-        Figures {
-            logins: self.live.len(),
-            pending: self.lanes.values().filter(|lane| lane.pending.is_some()).count(),
-        }
+        Figures { logins: self.live.len(), pending: self.lanes.values().filter(|lane| lane.pending.is_some()).count() }
     }
 
     fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, out: &mut Vec<Effect>) {

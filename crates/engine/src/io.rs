@@ -2,8 +2,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, Door, LoginId, LoginRequest, PasswordHash,
-    Secret, Timestamp, UserId, UserSnapshot, Verdict,
+    AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, Door, LoginId, LoginRequest,
+    PasswordHash, Secret, Timestamp, UserId, UserSnapshot, Verdict,
 };
 
 /// The time, twice: as people and databases know it, and as a clock that nobody can turn back.

@@ -16,4 +16,6 @@ mod record;
 mod steps;
 
 pub use engine::{Bounds, Engine, Figures};
-pub use io::{CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PasswordOutcome, SignatureCheck, Subject, Submission};
+pub use io::{
+    CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PasswordOutcome, SignatureCheck, Subject, Submission,
+};

@@ -1,8 +1,7 @@
 //! A login begins: its first factor.
 
 use countersign_domain::{
-    Credential, LimitScope, PASSWORD_POLICY, Primary, Reason, Secret, UserSnapshot, Write, is_code,
-    split_appended_code,
+    Credential, LimitScope, PASSWORD_POLICY, Primary, Reason, Secret, UserSnapshot, Write, is_code, split_appended_code,
 };
 
 use super::{After, NOTHING, Step, View, refuse, refuse_and, second};

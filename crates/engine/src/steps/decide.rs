@@ -1,14 +1,11 @@
 //! A device decides.
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeState, Closing, ClosingState, Commit, Decision, DeviceState, EventKind,
-    LimitScope, LoginResult, NumberMode, Reason, UserSnapshot, UserVerification, UserVerificationReached, Verdict,
-    Write,
+    AuditEvent, Challenge, ChallengeState, Closing, ClosingState, Commit, Decision, DeviceState, EventKind, LimitScope,
+    LoginResult, NumberMode, Reason, UserSnapshot, UserVerification, UserVerificationReached, Verdict, Write,
 };
 
-use super::{
-    After, Step, View, end, push_scope,
-};
+use super::{After, Step, View, end, push_scope};
 use crate::{DecisionAnswer, Submission, live::Live, record};
 
 /// The order of the judgement is that of the device protocol: known to this account, a repeat of the same fields,
@@ -37,7 +34,8 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
         }
         return answer(DecisionAnswer::Closed(closing.state));
     }
-    let live = view.live.get(&challenge.login).filter(|live| live.pending().is_some_and(|p| p.challenge == challenge.id));
+    let live =
+        view.live.get(&challenge.login).filter(|live| live.pending().is_some_and(|p| p.challenge == challenge.id));
     let Some((live, deadline)) = live.and_then(|live| Some((live, live.pending()?.deadline))) else {
         return orphaned(view, ticket, challenge);
     };
@@ -50,11 +48,13 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
     if !snapshot.user.enabled {
         return disabled(view, live, ticket, challenge);
     }
-    if taken.user_verification != UserVerificationReached::None {
-        return answer(DecisionAnswer::UserVerificationUnsupported);
-    }
-    if taken.decision == Decision::Verify && challenge.user_verification == UserVerification::Required {
-        return answer(DecisionAnswer::UserVerificationRequired);
+    if taken.decision == Decision::Verify {
+        if taken.user_verification != UserVerificationReached::None {
+            return answer(DecisionAnswer::UserVerificationUnsupported);
+        }
+        if challenge.user_verification == UserVerification::Required {
+            return answer(DecisionAnswer::UserVerificationRequired);
+        }
     }
     if !taken.number.is_empty() || challenge.number_mode != NumberMode::None {
         return answer(DecisionAnswer::NumberMalformed);

@@ -208,10 +208,11 @@ fn context(live: &Live, limits: &Limits, now: Timestamp, expires_at: Timestamp) 
         },
         user: request.user_typed.shown(CONTEXT_TEXT),
         protocol: request.door.as_str().to_owned(),
-        client: request.source.address.as_ref().map(|address| ContextClient {
-            address: address.shown(CONTEXT_TEXT),
-            trust: request.source.trust(),
-        }),
+        client: request
+            .source
+            .address
+            .as_ref()
+            .map(|address| ContextClient { address: address.shown(CONTEXT_TEXT), trust: request.source.trust() }),
         place: None,
         requested_at: now.to_jiff(),
         expires_at: expires_at.to_jiff(),

@@ -1,8 +1,7 @@
-//! The engine against a model: random logins, retries, decisions, codes, outages, crashes and clock jumps in simulated
-//! time, over a storage of a few lines that does just what the write model says.
+//! The engine against random logins, retries, decisions, codes, outages, crashes and clock jumps in simulated time.
 //!
 //! Each run follows from its seed, which is printed when a run fails: `COUNTERSIGN_SEED=n cargo test -p
-//! countersign-engine --test model`. `COUNTERSIGN_SOAK_SEEDS` sets how many seeds are run.
+//! countersign-engine model`. `COUNTERSIGN_SOAK_SEEDS` sets how many seeds are run.
 
 use core::time::Duration;
 use std::{
@@ -12,11 +11,10 @@ use std::{
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
-    DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Door, HostileText, LimitScope, LoginId,
-    LoginName, LoginRequest, PasswordHash, Primary, Reason, Resource, ResourceId, ResourceKind, Retries, RetryKey,
-    ScopedLimits, Secret, Source, Timestamp, TotpSeed, User, UserId, UserSnapshot, UserVerificationReached, Verdict,
-    Write, totp,
+    Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
+    DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Door, HostileText, LimitScope, LoginId, LoginName,
+    LoginRequest, PasswordHash, Primary, Reason, Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source,
+    Timestamp, TotpSeed, User, UserId, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PasswordOutcome, SignatureCheck,
@@ -25,6 +23,8 @@ use countersign_engine::{
 use countersign_testkit::SeededEntropy;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+
+use crate::database::Database;
 
 const PASSWORD: &[u8] = b"right";
 
@@ -82,86 +82,6 @@ impl Tally {
         self.code_used += other.code_used;
         self.unavailable += other.unavailable;
         self.crashes += other.crashes;
-    }
-}
-
-/// What the storage of the model holds: exactly what the write model promises, and nothing clever.
-#[derive(Default)]
-struct Database {
-    users: BTreeMap<UserId, User>,
-    devices: BTreeMap<DeviceId, Device>,
-    limits: HashMap<LimitScope, ScopedLimits>,
-    challenges: HashMap<ChallengeId, Challenge>,
-    reported: HashSet<ChallengeId>,
-    audit: Vec<AuditEvent>,
-}
-
-impl Database {
-    fn snapshot(&self, user: UserId) -> Option<UserSnapshot> {
-        Some(UserSnapshot {
-            user: self.users.get(&user)?.clone(),
-            devices: self
-                .devices
-                .values()
-                .filter(|d| d.user == user && d.state != DeviceState::Removed)
-                .cloned()
-                .collect(),
-            limits: self.limits.values().filter(|l| l.scope.user() == user).cloned().collect(),
-        })
-    }
-
-    fn commit(&mut self, commit: &Commit) -> Result<(), CommitFault> {
-        for write in &commit.writes {
-            let holds = match write {
-                Write::OpenChallenge(challenge) => !self.challenges.contains_key(&challenge.id),
-                Write::CloseChallenge { id, closing } => self.challenges.get(id).is_some_and(|challenge| {
-                    challenge.state == ChallengeState::Pending
-                        && (closing.state != ClosingState::Approved || closing.at < challenge.expires_at)
-                }),
-                Write::ReassignChallenge { id, from, .. } => self
-                    .challenges
-                    .get(id)
-                    .is_some_and(|challenge| challenge.state == ChallengeState::Pending && challenge.login == *from),
-                Write::ReportChallenge { id, .. } => {
-                    self.challenges.get(id).is_some_and(|challenge| challenge.state != ChallengeState::Pending)
-                        && !self.reported.contains(id)
-                }
-                Write::SetLimits { scope, expected, .. } => {
-                    self.limits.get(scope).map_or(0, |limits| limits.version) == *expected
-                }
-                Write::BurnTotpStep { device, step } => self
-                    .devices
-                    .get(device)
-                    .is_some_and(|device| device.state == DeviceState::Active && device.totp_last_step < *step),
-                other => panic!("the engine does not write {other:?}"),
-            };
-            if !holds {
-                return Err(CommitFault::Conflict);
-            }
-        }
-        for write in commit.writes.clone() {
-            match write {
-                Write::OpenChallenge(challenge) => {
-                    self.challenges.insert(challenge.id, *challenge);
-                }
-                Write::CloseChallenge { id, closing } => {
-                    self.challenges.get_mut(&id).unwrap().state = ChallengeState::Closed(closing);
-                }
-                Write::ReassignChallenge { id, to, .. } => self.challenges.get_mut(&id).unwrap().login = to,
-                Write::ReportChallenge { id, .. } => {
-                    self.reported.insert(id);
-                }
-                Write::SetLimits { scope, expected, limits } => {
-                    // As stored: through its text.
-                    let limits = serde_json::from_str(&serde_json::to_string(&limits).unwrap()).unwrap();
-                    self.limits.insert(scope, ScopedLimits { scope, version: expected + 1, limits });
-                }
-                Write::BurnTotpStep { device, step } => self.devices.get_mut(&device).unwrap().totp_last_step = step,
-                _ => unreachable!(),
-            }
-        }
-        self.audit.extend(commit.audit.iter().cloned());
-        Ok(())
     }
 }
 
@@ -358,10 +278,7 @@ impl World {
         assert_eq!(self.engine.figures().logins, 0, "a login is left over");
         assert_eq!(self.engine.figures().pending, 0, "a lane is left over");
         for (id, known) in &self.logins {
-            assert!(
-                known.verdict.is_some() || known.incarnation != self.incarnation,
-                "{id:?} never got a verdict"
-            );
+            assert!(known.verdict.is_some() || known.incarnation != self.incarnation, "{id:?} never got a verdict");
         }
         for (ticket, incarnation) in &self.asked {
             assert!(
@@ -457,21 +374,10 @@ impl World {
     }
 
     fn introduce(&mut self, at: Duration, request: LoginRequest, origin: u64) {
-        let user = self
-            .users
-            .iter()
-            .find(|(_, name)| request.user_typed.as_utf8() == Some(name))
-            .map(|(id, _)| *id);
+        let user = self.users.iter().find(|(_, name)| request.user_typed.as_utf8() == Some(name)).map(|(id, _)| *id);
         self.logins.insert(
             request.id,
-            Known {
-                request: request.clone(),
-                user,
-                origin,
-                verdict: None,
-                started: at,
-                incarnation: u32::MAX,
-            },
+            Known { request: request.clone(), user, origin, verdict: None, started: at, incarnation: u32::MAX },
         );
         self.plan(at, Action::Start(Box::new(request)));
     }
@@ -746,10 +652,7 @@ impl World {
                     "the approval of one attempt let another one in"
                 );
                 let waited = self.monotonic.saturating_sub(known.started);
-                assert!(
-                    waited <= known.request.resource.answer_by + Duration::from_secs(1),
-                    "let in after {waited:?}"
-                );
+                assert!(waited <= known.request.resource.answer_by + Duration::from_secs(1), "let in after {waited:?}");
                 self.nobody_else_was_there(login, user);
             }
             Some("totp") => {
@@ -765,10 +668,9 @@ impl World {
     fn nobody_else_was_there(&self, login: LoginId, user: UserId) {
         let mine = &self.logins[&login];
         let asked = |id: LoginId, event: &str, reason: Option<&str>| {
-            self.database
-                .audit
-                .iter()
-                .position(|e| e.login == Some(id) && e.kind.as_str() == event && (reason.is_none() || e.reason == reason))
+            self.database.audit.iter().position(|e| {
+                e.login == Some(id) && e.kind.as_str() == event && (reason.is_none() || e.reason == reason)
+            })
         };
         // A retry speaks for the first request of its attempt, which was the one that asked.
         let opened = self

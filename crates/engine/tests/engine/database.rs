@@ -1,0 +1,87 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use countersign_domain::{
+    AuditEvent, Challenge, ChallengeId, ChallengeState, ClosingState, Commit, Device, DeviceId, DeviceState,
+    LimitScope, ScopedLimits, User, UserId, UserSnapshot, Write,
+};
+use countersign_engine::CommitFault;
+
+/// What storage holds: exactly what the write model promises, and nothing clever.
+#[derive(Default)]
+pub(crate) struct Database {
+    pub(crate) users: BTreeMap<UserId, User>,
+    pub(crate) devices: BTreeMap<DeviceId, Device>,
+    pub(crate) limits: HashMap<LimitScope, ScopedLimits>,
+    pub(crate) challenges: HashMap<ChallengeId, Challenge>,
+    pub(crate) reported: HashSet<ChallengeId>,
+    pub(crate) audit: Vec<AuditEvent>,
+}
+
+impl Database {
+    pub(crate) fn snapshot(&self, user: UserId) -> Option<UserSnapshot> {
+        Some(UserSnapshot {
+            user: self.users.get(&user)?.clone(),
+            devices: self
+                .devices
+                .values()
+                .filter(|d| d.user == user && d.state != DeviceState::Removed)
+                .cloned()
+                .collect(),
+            limits: self.limits.values().filter(|l| l.scope.user() == user).cloned().collect(),
+        })
+    }
+
+    pub(crate) fn commit(&mut self, commit: &Commit) -> Result<(), CommitFault> {
+        for write in &commit.writes {
+            let holds = match write {
+                Write::OpenChallenge(challenge) => !self.challenges.contains_key(&challenge.id),
+                Write::CloseChallenge { id, closing } => self.challenges.get(id).is_some_and(|challenge| {
+                    challenge.state == ChallengeState::Pending
+                        && (closing.state != ClosingState::Approved || closing.at < challenge.expires_at)
+                }),
+                Write::ReassignChallenge { id, from, .. } => self
+                    .challenges
+                    .get(id)
+                    .is_some_and(|challenge| challenge.state == ChallengeState::Pending && challenge.login == *from),
+                Write::ReportChallenge { id, .. } => {
+                    self.challenges.get(id).is_some_and(|challenge| challenge.state != ChallengeState::Pending)
+                        && !self.reported.contains(id)
+                }
+                Write::SetLimits { scope, expected, .. } => {
+                    self.limits.get(scope).map_or(0, |limits| limits.version) == *expected
+                }
+                Write::BurnTotpStep { device, step } => self
+                    .devices
+                    .get(device)
+                    .is_some_and(|device| device.state == DeviceState::Active && device.totp_last_step < *step),
+                other => panic!("the engine does not write {other:?}"),
+            };
+            if !holds {
+                return Err(CommitFault::Conflict);
+            }
+        }
+        for write in commit.writes.clone() {
+            match write {
+                Write::OpenChallenge(challenge) => {
+                    self.challenges.insert(challenge.id, *challenge);
+                }
+                Write::CloseChallenge { id, closing } => {
+                    self.challenges.get_mut(&id).unwrap().state = ChallengeState::Closed(closing);
+                }
+                Write::ReassignChallenge { id, to, .. } => self.challenges.get_mut(&id).unwrap().login = to,
+                Write::ReportChallenge { id, .. } => {
+                    self.reported.insert(id);
+                }
+                Write::SetLimits { scope, expected, limits } => {
+                    // As stored: through its text.
+                    let limits = serde_json::from_str(&serde_json::to_string(&limits).unwrap()).unwrap();
+                    self.limits.insert(scope, ScopedLimits { scope, version: expected + 1, limits });
+                }
+                Write::BurnTotpStep { device, step } => self.devices.get_mut(&device).unwrap().totp_last_step = step,
+                _ => unreachable!(),
+            }
+        }
+        self.audit.extend(commit.audit.iter().cloned());
+        Ok(())
+    }
+}

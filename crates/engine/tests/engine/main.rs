@@ -1,0 +1,5 @@
+//! Tests of the login engine, which knows no clock, no socket and no disk: all three are played here.
+
+mod database;
+mod model;
+mod rules;
