@@ -1,1 +1,17 @@
 //! SQLite behind the storage traits: one writer with group commit.
+//!
+//! All writes go through one task that owns the only connection that can write. While it commits, more commits queue;
+//! it takes all of them into its next transaction, so that durability costs one `fsync` for each batch and not for each
+//! login. Reads have connections of their own and never wait for it (WAL).
+#![warn(missing_docs)]
+
+mod error;
+mod hot;
+mod place;
+mod rare;
+mod rows;
+mod store;
+mod writer;
+
+pub use place::Location;
+pub use store::{Options, SqliteStore};

@@ -1,0 +1,359 @@
+//! The writes of administrators and activations: one conditional statement each.
+
+use countersign_domain::{
+    Activation, ActivationState, Device, DeviceId, DeviceState, Entropy, PushSubscription, RadiusClient,
+    Resource, User, Write,
+};
+use countersign_storage::{Place, StoreError, Vault};
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Sqlite, SqliteConnection};
+
+use crate::error::unavailable;
+use crate::hot::{Guards, Pending};
+use crate::rows::{BURNT, CLIENT_SECRET, OPEN, PENDING, PUSH_AUTH, PUSH_ENDPOINT, REDEEMED, TOTP, device_place};
+
+/// What sealing takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Sealer<'a> {
+    pub(crate) vault: &'a Vault,
+    pub(crate) entropy: &'a dyn Entropy,
+}
+
+impl Sealer<'_> {
+    pub(crate) fn seal(self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.vault.seal(place, plain, self.entropy).map_err(|fault| unavailable(&fault))
+    }
+}
+
+/// Runs one statement; how many rows it changed.
+async fn run(
+    conn: &mut SqliteConnection,
+    query: Query<'_, Sqlite, SqliteArguments>,
+) -> Result<u64, StoreError> {
+    Ok(query.execute(conn).await.map_err(|fault| unavailable(&fault))?.rows_affected())
+}
+
+macro_rules! changed {
+    ($conn:expr, $sql:expr $(, $value:expr)* $(,)?) => {
+        run($conn, sqlx::query($sql)$(.bind($value))*).await?
+    };
+}
+
+macro_rules! id {
+    ($id:expr) => {
+        $id.as_uuid().as_bytes().as_slice()
+    };
+}
+
+/// Makes one write, unless its condition does not hold: then `false`, and what it may have done is to be undone.
+pub(crate) async fn write(
+    conn: &mut SqliteConnection,
+    write: &Write,
+    sealer: Sealer<'_>,
+) -> Result<bool, StoreError> {
+    let rows = match write {
+        Write::OpenChallenge(_)
+        | Write::CloseChallenge { .. }
+        | Write::ReassignChallenge { .. }
+        | Write::SetLimits { .. }
+        | Write::BurnTotpStep { .. } => return one_hot(conn, write).await,
+        Write::ReportChallenge { id, device, at } => changed!(
+            conn,
+            "UPDATE challenges SET reported_by = ?2, reported_at = ?3 \
+             WHERE id = ?1 AND state <> ?4 AND reported_at IS NULL",
+            id.as_octets().as_slice(),
+            id!(device),
+            at.as_micros(),
+            PENDING,
+        ),
+        Write::AddUser(user) => add_user(conn, user).await?,
+        Write::SetUserEnabled { id, enabled } => {
+            changed!(conn, "UPDATE users SET enabled = ?2 WHERE id = ?1", id!(id), i64::from(*enabled))
+        }
+        // Devices, activations, challenges and counters go with it.
+        Write::RemoveUser(id) => changed!(conn, "DELETE FROM users WHERE id = ?1", id!(id)),
+        Write::AddDevice(device) => add_device(conn, device, sealer).await?,
+        Write::SetDeviceState { id, from, to } => set_device_state(conn, *id, *from, *to).await?,
+        Write::MarkDeviceSeen(id) => changed!(conn, "UPDATE devices SET seen = 1 WHERE id = ?1", id!(id)),
+        Write::RenameDevice { id, name } => changed!(
+            conn,
+            "UPDATE devices SET name = ?2 WHERE id = ?1 AND state <> 'removed'",
+            id!(id),
+            name.as_octets(),
+        ),
+        Write::SetPush { id, push } => {
+            let push = SealedPush::new(*id, push.as_ref(), sealer)?;
+            changed!(
+                conn,
+                "UPDATE devices SET push_endpoint_sealed = ?2, push_p256dh = ?3, push_auth_sealed = ?4 \
+                 WHERE id = ?1 AND state <> 'removed'",
+                id!(id),
+                push.endpoint,
+                push.p256dh,
+                push.auth,
+            )
+        }
+        Write::AddActivation(activation) => add_activation(conn, activation).await?,
+        Write::CountWrongSecret(id) => changed!(
+            conn,
+            "UPDATE activations SET wrong_secrets = wrong_secrets + 1, \
+             state = CASE WHEN wrong_secrets + 1 < ?2 THEN state ELSE ?3 END \
+             WHERE id = ?1 AND state = ?4 AND wrong_secrets < ?2",
+            id!(id),
+            i64::from(Activation::WRONG_SECRETS),
+            BURNT,
+            OPEN,
+        ),
+        Write::RedeemActivation { id, device, at } => changed!(
+            conn,
+            "UPDATE activations SET state = ?2, device = ?3, redeemed_at = ?4 \
+             WHERE id = ?1 AND state = ?5 AND expires_at > ?4 AND wrong_secrets < ?6",
+            id!(id),
+            REDEEMED,
+            id!(device),
+            at.as_micros(),
+            OPEN,
+            i64::from(Activation::WRONG_SECRETS),
+        ),
+        Write::AddResource { resource, client } => add_resource(conn, resource, client, sealer).await?,
+        Write::SetResource { resource, client } => set_resource(conn, resource, client, sealer).await?,
+        Write::RemoveResource(id) => {
+            changed!(conn, "DELETE FROM limits WHERE resource = ?1", id!(id));
+            changed!(conn, "DELETE FROM resources WHERE id = ?1", id!(id))
+        }
+    };
+    Ok(rows == 1)
+}
+
+/// A hot write that shares a commit with others that are not.
+async fn one_hot(conn: &mut SqliteConnection, write: &Write) -> Result<bool, StoreError> {
+    let write = std::slice::from_ref(write);
+    let mut guards = Guards::load(conn, write.iter()).await?;
+    if guards.judge(write).is_err() {
+        return Ok(false);
+    }
+    let mut pending = Pending::default();
+    pending.add(conn, write).await?;
+    pending.flush(conn).await?;
+    Ok(true)
+}
+
+async fn add_user(conn: &mut SqliteConnection, user: &User) -> Result<u64, StoreError> {
+    Ok(changed!(
+        conn,
+        "INSERT INTO users (id, name, name_folded, display_name, enabled, password, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        id!(user.id),
+        user.name.as_str(),
+        user.name.folded(),
+        user.display_name.as_str(),
+        i64::from(user.enabled),
+        user.password.as_ref().map(countersign_domain::PasswordHash::as_phc),
+        user.created_at.as_micros(),
+    ))
+}
+
+struct SealedPush<'a> {
+    endpoint: Option<Vec<u8>>,
+    p256dh: Option<&'a [u8]>,
+    auth: Option<Vec<u8>>,
+}
+
+impl<'a> SealedPush<'a> {
+    fn new(device: DeviceId, push: Option<&'a PushSubscription>, sealer: Sealer<'_>) -> Result<Self, StoreError> {
+        let Some(push) = push else { return Ok(Self { endpoint: None, p256dh: None, auth: None }) };
+        let row = device.to_string();
+        Ok(Self {
+            endpoint: Some(sealer.seal(device_place(&row, PUSH_ENDPOINT), push.endpoint.as_bytes())?),
+            p256dh: Some(&push.p256dh),
+            auth: Some(sealer.seal(device_place(&row, PUSH_AUTH), push.auth.expose())?),
+        })
+    }
+}
+
+async fn add_device(conn: &mut SqliteConnection, device: &Device, sealer: Sealer<'_>) -> Result<u64, StoreError> {
+    let Ok(last_step) = i64::try_from(device.totp_last_step) else { return Ok(0) };
+    if device.state != DeviceState::Active {
+        return Ok(0);
+    }
+    let push = SealedPush::new(device.id, device.push.as_ref(), sealer)?;
+    let totp = sealer.seal(device_place(&device.id.to_string(), TOTP), device.totp.secret().expose())?;
+    let added = changed!(
+        conn,
+        "INSERT INTO devices (id, user, name, platform, key, thumbprint, state, totp_sealed, push_endpoint_sealed, \
+         push_p256dh, push_auth_sealed, created_at, seen) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 \
+         WHERE EXISTS (SELECT 1 FROM users WHERE id = ?2) ON CONFLICT DO NOTHING",
+        id!(device.id),
+        id!(device.user),
+        device.name.as_octets(),
+        device.platform.as_octets(),
+        device.key.sec1.as_slice(),
+        device.key.thumbprint.as_str(),
+        device.state.as_str(),
+        totp,
+        push.endpoint,
+        push.p256dh,
+        push.auth,
+        device.created_at.as_micros(),
+        i64::from(device.seen),
+    );
+    if added == 0 {
+        return Ok(0);
+    }
+    Ok(changed!(conn, "INSERT INTO totp_steps (device, last_step) VALUES (?1, ?2)", id!(device.id), last_step))
+}
+
+async fn set_device_state(
+    conn: &mut SqliteConnection,
+    id: DeviceId,
+    from: DeviceState,
+    to: DeviceState,
+) -> Result<u64, StoreError> {
+    Ok(match to {
+        DeviceState::Removed => changed!(
+            conn,
+            "UPDATE devices SET state = ?3, totp_sealed = NULL, push_endpoint_sealed = NULL, push_p256dh = NULL, \
+             push_auth_sealed = NULL WHERE id = ?1 AND state = ?2",
+            id!(id),
+            from.as_str(),
+            to.as_str(),
+        ),
+        // The seed of a removed device is gone, so there is no way back.
+        DeviceState::Active | DeviceState::Suspended => changed!(
+            conn,
+            "UPDATE devices SET state = ?3 WHERE id = ?1 AND state = ?2 AND state <> 'removed'",
+            id!(id),
+            from.as_str(),
+            to.as_str(),
+        ),
+    })
+}
+
+async fn add_activation(conn: &mut SqliteConnection, activation: &Activation) -> Result<u64, StoreError> {
+    if activation.state != ActivationState::Open {
+        return Ok(0);
+    }
+    changed!(
+        conn,
+        "UPDATE activations SET state = ?2 WHERE user = ?1 AND state = ?3",
+        id!(activation.user),
+        BURNT,
+        OPEN,
+    );
+    Ok(changed!(
+        conn,
+        "INSERT INTO activations (id, user, handle, secret_hash, token_hash, issuer, issued_at, expires_at, \
+         wrong_secrets, state) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 \
+         WHERE EXISTS (SELECT 1 FROM users WHERE id = ?2) AND NOT EXISTS (SELECT 1 FROM activations \
+         WHERE handle = ?3 AND state = ?10 AND expires_at > ?7 AND wrong_secrets < ?11) ON CONFLICT DO NOTHING",
+        id!(activation.id),
+        id!(activation.user),
+        activation.handle.as_str(),
+        activation.secret_hash.as_slice(),
+        activation.token_hash.as_slice(),
+        activation.issuer.as_str(),
+        activation.issued_at.as_micros(),
+        activation.expires_at.as_micros(),
+        i64::from(activation.wrong_secrets),
+        OPEN,
+        i64::from(Activation::WRONG_SECRETS),
+    ))
+}
+
+struct SealedClient {
+    networks: String,
+    secret: Vec<u8>,
+    hash: [u8; 32],
+}
+
+impl SealedClient {
+    fn new(client: &RadiusClient, sealer: Sealer<'_>) -> Result<Self, StoreError> {
+        let place = Place { table: "radius_clients", row: &client.id.to_string(), column: CLIENT_SECRET };
+        Ok(Self {
+            networks: serde_json::to_string(&client.networks).map_err(|fault| unavailable(&fault))?,
+            secret: sealer.seal(place, client.secret.expose())?,
+            hash: sealer.vault.keyed_hash("radius client secret", client.secret.expose()),
+        })
+    }
+}
+
+fn micros(span: core::time::Duration) -> Result<i64, StoreError> {
+    i64::try_from(span.as_micros()).map_err(|fault| unavailable(&fault))
+}
+
+async fn add_resource(
+    conn: &mut SqliteConnection,
+    resource: &Resource,
+    client: &RadiusClient,
+    sealer: Sealer<'_>,
+) -> Result<u64, StoreError> {
+    if client.resource != resource.id {
+        return Ok(0);
+    }
+    let added = changed!(
+        conn,
+        "INSERT INTO resources (id, name, name_folded, kind, first_factor, retries, answer_by, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        id!(resource.id),
+        resource.name.as_str(),
+        resource.name.to_lowercase(),
+        resource.kind.as_str(),
+        resource.primary.as_str(),
+        resource.retries.as_str(),
+        micros(resource.answer_by)?,
+        resource.created_at.as_micros(),
+    );
+    if added == 0 {
+        return Ok(0);
+    }
+    let sealed = SealedClient::new(client, sealer)?;
+    Ok(changed!(
+        conn,
+        "INSERT INTO radius_clients (id, resource, networks, secret_sealed, secret_hash, \
+         require_message_authenticator) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+        id!(client.id),
+        id!(client.resource),
+        sealed.networks,
+        sealed.secret,
+        sealed.hash.as_slice(),
+        i64::from(client.require_message_authenticator),
+    ))
+}
+
+async fn set_resource(
+    conn: &mut SqliteConnection,
+    resource: &Resource,
+    client: &RadiusClient,
+    sealer: Sealer<'_>,
+) -> Result<u64, StoreError> {
+    let changed = changed!(
+        conn,
+        "UPDATE resources SET name = ?2, name_folded = ?3, kind = ?4, first_factor = ?5, retries = ?6, answer_by = ?7 \
+         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM resources WHERE name_folded = ?3 AND id <> ?1)",
+        id!(resource.id),
+        resource.name.as_str(),
+        resource.name.to_lowercase(),
+        resource.kind.as_str(),
+        resource.primary.as_str(),
+        resource.retries.as_str(),
+        micros(resource.answer_by)?,
+    );
+    if changed == 0 {
+        return Ok(0);
+    }
+    let sealed = SealedClient::new(client, sealer)?;
+    Ok(changed!(
+        conn,
+        "UPDATE radius_clients SET networks = ?3, secret_sealed = ?4, secret_hash = ?5, \
+         require_message_authenticator = ?6 WHERE id = ?1 AND resource = ?2 \
+         AND NOT EXISTS (SELECT 1 FROM radius_clients WHERE secret_hash = ?5 AND id <> ?1)",
+        id!(client.id),
+        id!(resource.id),
+        sealed.networks,
+        sealed.secret,
+        sealed.hash.as_slice(),
+        i64::from(client.require_message_authenticator),
+    ))
+}

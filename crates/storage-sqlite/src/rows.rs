@@ -1,0 +1,379 @@
+//! From rows to the domain's types. What makes no sense is an error, never a default.
+
+use countersign_domain::{
+    Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Challenge, ChallengeId, ChallengeState, ClientId,
+    Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, HostileText,
+    LimitScope, LoginId, LoginName, NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient, Resource,
+    ResourceId, ResourceKind, Retries, ScopedLimits, Secret, Timestamp, TotpSeed, User, UserId, UserVerification,
+    UserVerificationReached,
+};
+use countersign_storage::{Place, StoreError, Vault};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row as _, Sqlite, Type};
+use uuid::Uuid;
+
+/// Words of [`ChallengeState::Pending`] and [`ActivationState`]; the other enums bring their own.
+pub(crate) const PENDING: &str = "pending";
+
+/// The columns of a row, read from left to right.
+pub(crate) struct Fields<'r> {
+    row: &'r SqliteRow,
+    at: usize,
+    table: &'static str,
+}
+
+impl<'r> Fields<'r> {
+    pub(crate) const fn new(row: &'r SqliteRow, table: &'static str) -> Self {
+        Self { row, at: 0, table }
+    }
+
+    /// Goes on with the columns of another table.
+    pub(crate) const fn of(self, table: &'static str) -> Self {
+        Self { table, ..self }
+    }
+
+    pub(crate) fn next<T: Decode<'r, Sqlite> + Type<Sqlite>>(&mut self) -> Result<T, StoreError> {
+        let at = self.at;
+        self.at += 1;
+        self.row.try_get(at).map_err(|fault| self.fault(format!("column {at}: {fault}")))
+    }
+
+    fn fault(&self, fault: impl Into<String>) -> StoreError {
+        StoreError::Inconsistent { table: self.table, fault: fault.into() }
+    }
+
+    fn checked<T>(&self, value: Option<T>, what: &str) -> Result<T, StoreError> {
+        value.ok_or_else(|| self.fault(format!("column {} holds no {what}", self.at.saturating_sub(1))))
+    }
+
+    fn octets<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let octets: &[u8] = self.next()?;
+        let exact = octets.try_into().ok();
+        self.checked(exact, "value of the right length")
+    }
+
+    pub(crate) fn uuid(&mut self) -> Result<Uuid, StoreError> {
+        self.octets().map(Uuid::from_bytes)
+    }
+
+    fn maybe_uuid(&mut self) -> Result<Option<Uuid>, StoreError> {
+        let octets: Option<&[u8]> = self.next()?;
+        let Some(octets) = octets else { return Ok(None) };
+        let uuid = Uuid::from_slice(octets).ok();
+        self.checked(uuid, "identifier").map(Some)
+    }
+
+    pub(crate) fn challenge_id(&mut self) -> Result<ChallengeId, StoreError> {
+        self.octets().map(ChallengeId::from_octets)
+    }
+
+    pub(crate) fn time(&mut self) -> Result<Timestamp, StoreError> {
+        self.next().map(Timestamp::from_micros)
+    }
+
+    pub(crate) fn unsigned(&mut self) -> Result<u64, StoreError> {
+        let number: i64 = self.next()?;
+        self.checked(u64::try_from(number).ok(), "number from 0 up")
+    }
+
+    fn flag(&mut self) -> Result<bool, StoreError> {
+        match self.next::<i64>()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => self.checked(None, "0 or 1"),
+        }
+    }
+
+    fn word<T>(&mut self, meaning: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+        let word: &str = self.next()?;
+        self.checked(meaning(word), "known word")
+    }
+
+    fn hostile(&mut self) -> Result<HostileText, StoreError> {
+        self.next().map(HostileText::new)
+    }
+}
+
+macro_rules! user_columns {
+    () => {
+        "u.id, u.name, u.display_name, u.enabled, u.password, u.created_at"
+    };
+}
+
+macro_rules! device_columns {
+    () => {
+        "d.id, d.user, d.name, d.platform, d.key, d.thumbprint, d.state, d.totp_sealed, t.last_step, \
+         d.push_endpoint_sealed, d.push_p256dh, d.push_auth_sealed, d.created_at, d.seen"
+    };
+}
+
+macro_rules! challenge_columns {
+    () => {
+        "id, login, user, resource, nonce, context, number_mode, user_verification, devices, created_at, expires_at, \
+         state, closed_at, decision"
+    };
+}
+
+macro_rules! activation_columns {
+    () => {
+        "id, user, handle, secret_hash, token_hash, issuer, issued_at, expires_at, wrong_secrets, state, device, \
+         redeemed_at"
+    };
+}
+
+macro_rules! audit_columns {
+    () => {
+        "seq, time, event, login, user_id, user_typed, actor, resource, client, door, source, source_trust, factor, \
+         device, number_mode, result, reason, binding, detail, prev, hash"
+    };
+}
+
+pub(crate) use {activation_columns, audit_columns, challenge_columns, device_columns, user_columns};
+
+pub(crate) fn user(fields: &mut Fields<'_>) -> Result<User, StoreError> {
+    Ok(User {
+        id: UserId::from_uuid(fields.uuid()?),
+        name: fields.word(|text| LoginName::new(text).ok())?,
+        display_name: fields.next()?,
+        enabled: fields.flag()?,
+        password: fields.next::<Option<String>>()?.map(PasswordHash::from_phc),
+        created_at: fields.time()?,
+    })
+}
+
+/// Where the sealed values of a device stand.
+pub(crate) fn device_place<'a>(id: &'a str, column: &'static str) -> Place<'a> {
+    Place { table: "devices", row: id, column }
+}
+
+pub(crate) const TOTP: &str = "totp_sealed";
+pub(crate) const PUSH_ENDPOINT: &str = "push_endpoint_sealed";
+pub(crate) const PUSH_AUTH: &str = "push_auth_sealed";
+
+pub(crate) fn device(fields: &mut Fields<'_>, vault: &Vault) -> Result<Device, StoreError> {
+    let id = DeviceId::from_uuid(fields.uuid()?);
+    let row = id.to_string();
+    let user = UserId::from_uuid(fields.uuid()?);
+    let name = fields.hostile()?;
+    let platform = fields.hostile()?;
+    let key = DevicePublicKey { sec1: fields.octets()?, thumbprint: fields.next()? };
+    let state = fields.word(DeviceState::from_word)?;
+    let totp = match fields.next::<Option<&[u8]>>()? {
+        Some(sealed) => vault.open(device_place(&row, TOTP), sealed)?,
+        None if state == DeviceState::Removed => Secret::new(Vec::new()),
+        None => return Err(fields.fault("a device that was not removed has no seed")),
+    };
+    let totp_last_step = fields.unsigned()?;
+    let (endpoint, p256dh, auth): (Option<&[u8]>, Option<Vec<u8>>, Option<&[u8]>) =
+        (fields.next()?, fields.next()?, fields.next()?);
+    let push = match (endpoint, p256dh, auth) {
+        (None, None, None) => None,
+        (Some(endpoint), Some(p256dh), Some(auth)) => {
+            let endpoint = vault.open(device_place(&row, PUSH_ENDPOINT), endpoint)?;
+            let Ok(endpoint) = String::from_utf8(endpoint.expose().to_vec()) else {
+                return Err(fields.fault("a push endpoint is not UTF-8"));
+            };
+            Some(PushSubscription { endpoint, p256dh, auth: vault.open(device_place(&row, PUSH_AUTH), auth)? })
+        }
+        _ => return Err(fields.fault("a push subscription is not whole")),
+    };
+    Ok(Device {
+        id,
+        user,
+        name,
+        platform,
+        key,
+        state,
+        totp: TotpSeed::from_secret(totp),
+        totp_last_step,
+        push,
+        created_at: fields.time()?,
+        seen: fields.flag()?,
+    })
+}
+
+pub(crate) fn scope(fields: &mut Fields<'_>) -> Result<LimitScope, StoreError> {
+    let user = UserId::from_uuid(fields.uuid()?);
+    let resource: &[u8] = fields.next()?;
+    if resource.is_empty() {
+        return Ok(LimitScope::User(user));
+    }
+    let resource = Uuid::from_slice(resource).ok();
+    Ok(LimitScope::UserAt(user, ResourceId::from_uuid(fields.checked(resource, "identifier")?)))
+}
+
+pub(crate) fn limits(fields: &mut Fields<'_>) -> Result<ScopedLimits, StoreError> {
+    let scope = scope(fields)?;
+    let version = fields.unsigned()?;
+    let state: &str = fields.next()?;
+    let limits = serde_json::from_str(state).map_err(|fault| fields.fault(format!("state: {fault}")))?;
+    Ok(ScopedLimits { scope, version, limits })
+}
+
+/// A [`DecisionRecord`] as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredDecision {
+    device: DeviceId,
+    decision: Decision,
+    number: String,
+    user_verification: UserVerificationReached,
+    device_time: String,
+}
+
+impl From<&DecisionRecord> for StoredDecision {
+    fn from(record: &DecisionRecord) -> Self {
+        Self {
+            device: record.device,
+            decision: record.decision,
+            number: record.number.clone(),
+            user_verification: record.user_verification,
+            device_time: record.device_time.clone(),
+        }
+    }
+}
+
+impl From<StoredDecision> for DecisionRecord {
+    fn from(stored: StoredDecision) -> Self {
+        Self {
+            device: stored.device,
+            decision: stored.decision,
+            number: stored.number,
+            user_verification: stored.user_verification,
+            device_time: stored.device_time,
+        }
+    }
+}
+
+pub(crate) fn challenge(fields: &mut Fields<'_>) -> Result<Challenge, StoreError> {
+    Ok(Challenge {
+        id: fields.challenge_id()?,
+        login: LoginId::from_uuid(fields.uuid()?),
+        user: UserId::from_uuid(fields.uuid()?),
+        resource: ResourceId::from_uuid(fields.uuid()?),
+        nonce: fields.octets()?,
+        context: fields.next()?,
+        number_mode: fields.word(NumberMode::from_text)?,
+        user_verification: fields.word(UserVerification::from_text)?,
+        devices: {
+            let octets: &[u8] = fields.next()?;
+            let (ids, rest) = octets.as_chunks::<16>();
+            fields.checked(rest.is_empty().then_some(()), "list of identifiers")?;
+            ids.iter().map(|id| DeviceId::from_uuid(Uuid::from_bytes(*id))).collect()
+        },
+        created_at: fields.time()?,
+        expires_at: fields.time()?,
+        state: {
+            let state: &str = fields.next()?;
+            if state == PENDING {
+                ChallengeState::Pending
+            } else {
+                let state = fields.checked(ClosingState::from_text(state), "known word")?;
+                let at = fields.time()?;
+                let decision = match fields.next::<Option<&str>>()? {
+                    None => None,
+                    Some(text) => Some(
+                        serde_json::from_str::<StoredDecision>(text)
+                            .map_err(|fault| fields.fault(format!("decision: {fault}")))?
+                            .into(),
+                    ),
+                };
+                ChallengeState::Closed(Closing { state, at, decision })
+            }
+        },
+    })
+}
+
+pub(crate) const OPEN: &str = "open";
+pub(crate) const REDEEMED: &str = "redeemed";
+pub(crate) const BURNT: &str = "burnt";
+
+pub(crate) fn activation(fields: &mut Fields<'_>) -> Result<Activation, StoreError> {
+    Ok(Activation {
+        id: ActivationId::from_uuid(fields.uuid()?),
+        user: UserId::from_uuid(fields.uuid()?),
+        handle: fields.next()?,
+        secret_hash: fields.octets()?,
+        token_hash: fields.octets()?,
+        issuer: fields.next()?,
+        issued_at: fields.time()?,
+        expires_at: fields.time()?,
+        wrong_secrets: {
+            let count = fields.unsigned()?;
+            fields.checked(u8::try_from(count).ok(), "small number")?
+        },
+        state: {
+            let state: &str = fields.next()?;
+            let device = fields.maybe_uuid()?.map(DeviceId::from_uuid);
+            let at = fields.next::<Option<i64>>()?.map(Timestamp::from_micros);
+            match (state, device, at) {
+                (OPEN, None, None) => ActivationState::Open,
+                (BURNT, None, None) => ActivationState::Burnt,
+                (REDEEMED, Some(device), Some(at)) => ActivationState::Redeemed { device, at },
+                _ => return Err(fields.fault("an activation is in no state")),
+            }
+        },
+    })
+}
+
+pub(crate) fn resource(fields: &mut Fields<'_>) -> Result<Resource, StoreError> {
+    Ok(Resource {
+        id: ResourceId::from_uuid(fields.uuid()?),
+        name: fields.next()?,
+        kind: fields.word(ResourceKind::from_word)?,
+        primary: fields.word(Primary::from_word)?,
+        retries: fields.word(Retries::from_word)?,
+        answer_by: core::time::Duration::from_micros(fields.unsigned()?),
+        created_at: fields.time()?,
+    })
+}
+
+pub(crate) const CLIENT_SECRET: &str = "secret_sealed";
+
+pub(crate) fn radius_client(fields: &mut Fields<'_>, vault: &Vault) -> Result<RadiusClient, StoreError> {
+    let id = ClientId::from_uuid(fields.uuid()?);
+    Ok(RadiusClient {
+        id,
+        resource: ResourceId::from_uuid(fields.uuid()?),
+        networks: {
+            let networks: &str = fields.next()?;
+            serde_json::from_str(networks).map_err(|fault| fields.fault(format!("networks: {fault}")))?
+        },
+        secret: {
+            let sealed: &[u8] = fields.next()?;
+            vault.open(Place { table: "radius_clients", row: &id.to_string(), column: CLIENT_SECRET }, sealed)?
+        },
+        require_message_authenticator: fields.flag()?,
+    })
+}
+
+pub(crate) fn audit_record(fields: &mut Fields<'_>) -> Result<AuditRecord, StoreError> {
+    Ok(AuditRecord {
+        seq: fields.next()?,
+        time: fields.next()?,
+        event: fields.next()?,
+        login: fields.next()?,
+        user_id: fields.next()?,
+        user_typed: fields.next()?,
+        actor: fields.next()?,
+        resource: fields.next()?,
+        client: fields.next()?,
+        door: fields.next()?,
+        source: fields.next()?,
+        source_trust: fields.next()?,
+        factor: fields.next()?,
+        device: fields.next()?,
+        number_mode: fields.next()?,
+        result: fields.next()?,
+        reason: fields.next()?,
+        binding: fields.next()?,
+        detail: fields.next()?,
+        prev: audit_hash(fields)?,
+        hash: audit_hash(fields)?,
+    })
+}
+
+pub(crate) fn audit_hash(fields: &mut Fields<'_>) -> Result<AuditHash, StoreError> {
+    fields.octets().map(AuditHash)
+}

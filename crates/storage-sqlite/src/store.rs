@@ -1,0 +1,399 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use countersign_domain::{
+    Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Clock, Commit, Device, DeviceId, Entropy, LoginName,
+    RadiusClient, Resource, ResourceId, Secret, Timestamp, User, UserId, UserSnapshot,
+};
+use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, WriterFigures};
+use data_encoding::BASE64URL_NOPAD;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::error::{inconsistent, unavailable};
+use crate::place::{Held, Location};
+use crate::rare::Sealer;
+use crate::rows::{
+    self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, user_columns,
+};
+use crate::writer::{Figures, Job, QUEUE, Work, Writer};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a connection waits for a lock that another program holds.
+const BUSY: Duration = Duration::from_secs(5);
+const DEPLOYMENT_CHECK: Place<'_> = Place { table: "deployment", row: "1", column: "check_sealed" };
+const CHECK_TEXT: &[u8] = b"countersign";
+
+/// What a store takes from outside.
+#[derive(Clone)]
+pub struct Options {
+    /// Dates the deployment and finds rows that are too old; decides nothing else.
+    pub clock: Arc<dyn Clock>,
+    /// For the deployment's identifier and the nonces of sealed values.
+    pub entropy: Arc<dyn Entropy>,
+    /// Connections that read at the same time; at least one.
+    pub readers: u32,
+}
+
+impl Options {
+    /// With four readers.
+    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { clock, entropy, readers: 4 }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("readers", &self.readers).finish_non_exhaustive()
+    }
+}
+
+/// An open database.
+pub struct SqliteStore {
+    jobs: mpsc::Sender<Job>,
+    closing: Arc<Notify>,
+    /// Ends when the writer has.
+    done: watch::Receiver<()>,
+    readers: SqlitePool,
+    vault: Arc<Vault>,
+    entropy: Arc<dyn Entropy>,
+    figures: Arc<Figures>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("figures", &self.figures.read()).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens a database, makes it where there is none, and brings an older one up to date. Runs its writer as a task.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it cannot be used or another process does; [`StoreError::Newer`] when it was
+    /// written by a newer program; [`StoreError::Sealed`] when `vault` is not the one that it was made with.
+    pub async fn open(location: Location, vault: Arc<Vault>, options: Options) -> Result<Self, StoreError> {
+        let held = Held::take(location, &*options.entropy)?;
+        let connect = SqliteConnectOptions::new().filename(&held.path).foreign_keys(true).busy_timeout(BUSY);
+        let connect = connect.disable_statement_logging();
+        let write = connect
+            .clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("cache_size", "-16000")
+            .pragma("journal_size_limit", "67108864");
+        let mut conn = write.connect().await.map_err(|fault| unavailable(&fault))?;
+        migrate(&mut conn).await?;
+        check_vault(&mut conn, &vault, &options).await?;
+        let head = audit_head(&mut conn).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(BUSY)
+            .connect_with(connect.read_only(true))
+            .await
+            .map_err(|fault| unavailable(&fault))?;
+
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (ended, done) = watch::channel(());
+        let (closing, figures) = (Arc::new(Notify::new()), Arc::new(Figures::default()));
+        let writer = Writer {
+            connect: write,
+            conn: Some(conn),
+            head,
+            vault: Arc::clone(&vault),
+            clock: options.clock,
+            entropy: Arc::clone(&options.entropy),
+            figures: Arc::clone(&figures),
+            pages: None,
+            next_purge: Timestamp::from_micros(i64::MIN),
+            held,
+        };
+        tokio::spawn(writer.run(queue, Arc::clone(&closing), ended));
+        Ok(Self { jobs, closing, done, readers, vault, entropy: options.entropy, figures })
+    }
+
+    /// Lets the file grow to so many pages (of 4096 octets) and no further. A commit that does not fit is refused as it
+    /// is on a full disk.
+    ///
+    /// # Errors
+    /// [`CommitError::Store`] when the database is closed or does not answer.
+    pub async fn limit_pages(&self, pages: u32) -> Result<(), CommitError> {
+        self.submit(Work::LimitPages(pages)).await
+    }
+
+    async fn submit(&self, work: Work) -> Result<(), CommitError> {
+        let closed = || StoreError::Unavailable("it is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job { work, reply }).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn all(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<SqliteRow>, StoreError> {
+        query.fetch_all(&self.readers).await.map_err(|fault| unavailable(&fault))
+    }
+
+    async fn one(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Option<SqliteRow>, StoreError> {
+        query.fetch_optional(&self.readers).await.map_err(|fault| unavailable(&fault))
+    }
+
+    async fn one_device(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Option<Device>, StoreError> {
+        let row = self.one(query).await?;
+        row.map(|row| rows::device(&mut Fields::new(&row, "devices"), &self.vault)).transpose()
+    }
+
+    async fn challenges(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<Challenge>, StoreError> {
+        let rows = self.all(query).await?;
+        rows.iter().map(|row| rows::challenge(&mut Fields::new(row, "challenges"))).collect()
+    }
+
+    async fn activation(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Option<Activation>, StoreError> {
+        let row = self.one(query).await?;
+        row.map(|row| rows::activation(&mut Fields::new(&row, "activations"))).transpose()
+    }
+
+    async fn audit_records(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<AuditRecord>, StoreError> {
+        let rows = self.all(query).await?;
+        rows.iter().map(|row| rows::audit_record(&mut Fields::new(row, "audit"))).collect()
+    }
+}
+
+async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    let failed = |fault: sqlx::Error| unavailable(&fault);
+    let table = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'");
+    if table.fetch_optional(&mut *conn).await.map_err(failed)?.is_some() {
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let found: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(failed)?;
+        if let Some(found) = found.filter(|found| *found > known) {
+            return Err(StoreError::Newer { found, known });
+        }
+    }
+    MIGRATIONS.run_direct(None, conn, false).await.map_err(|fault| match fault {
+        MigrateError::Execute(_) | MigrateError::ExecuteMigration(..) => unavailable(&fault),
+        other => inconsistent("_sqlx_migrations", other.to_string()),
+    })
+}
+
+/// Notes a known text, sealed, in a new database; opens it in an old one.
+async fn check_vault(conn: &mut SqliteConnection, vault: &Vault, options: &Options) -> Result<(), StoreError> {
+    let failed = |fault: sqlx::Error| unavailable(&fault);
+    let row = sqlx::query("SELECT check_sealed FROM deployment").fetch_optional(&mut *conn).await.map_err(failed)?;
+    if let Some(row) = row {
+        let opened = vault.open(DEPLOYMENT_CHECK, Fields::new(&row, "deployment").next()?)?;
+        return if opened.expose() == CHECK_TEXT {
+            Ok(())
+        } else {
+            Err(inconsistent("deployment", "the check value holds something else"))
+        };
+    }
+    let sealer = Sealer { vault, entropy: &*options.entropy };
+    sqlx::query("INSERT INTO deployment (one, id, created_at, check_sealed) VALUES (1, ?1, ?2, ?3)")
+        .bind(BASE64URL_NOPAD.encode(&options.entropy.octets::<16>()))
+        .bind(options.clock.now().as_micros())
+        .bind(sealer.seal(DEPLOYMENT_CHECK, CHECK_TEXT)?)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+const AUDIT_HEAD: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
+
+async fn audit_head(conn: &mut SqliteConnection) -> Result<(i64, AuditHash), StoreError> {
+    let row = sqlx::query(AUDIT_HEAD).fetch_optional(conn).await.map_err(|fault| unavailable(&fault))?;
+    row.as_ref().map_or(Ok((0, AuditHash::START)), read_head)
+}
+
+fn read_head(row: &SqliteRow) -> Result<(i64, AuditHash), StoreError> {
+    let mut fields = Fields::new(row, "audit");
+    Ok((fields.next()?, rows::audit_hash(&mut fields)?))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        self.submit(Work::Commit(commit)).await
+    }
+
+    async fn deployment(&self) -> Result<Deployment, StoreError> {
+        let row = self.one(sqlx::query("SELECT id, created_at FROM deployment")).await?;
+        let row = row.ok_or_else(|| inconsistent("deployment", "it is empty"))?;
+        let mut fields = Fields::new(&row, "deployment");
+        Ok(Deployment { id: fields.next()?, created_at: fields.time()? })
+    }
+
+    async fn server_secret(&self, name: &'static str, fresh: Secret) -> Result<Secret, StoreError> {
+        const READ: &str = "SELECT value_sealed FROM server_secrets WHERE name = ?1";
+        let place = Place { table: "server_secrets", row: name, column: "value_sealed" };
+        let mut row = self.one(sqlx::query(READ).bind(name)).await?;
+        if row.is_none() {
+            let sealer = Sealer { vault: &self.vault, entropy: &*self.entropy };
+            let sealed = sealer.seal(place, fresh.expose())?;
+            match self.submit(Work::Secret { name, sealed }).await {
+                Ok(()) => {}
+                Err(CommitError::Store(fault)) => return Err(fault),
+                Err(CommitError::Conflict(_)) => return Err(inconsistent("server_secrets", "a write was refused")),
+            }
+            row = self.one(sqlx::query(READ).bind(name)).await?;
+        }
+        let row = row.ok_or_else(|| inconsistent("server_secrets", "a secret was not stored"))?;
+        self.vault.open(place, Fields::new(&row, "server_secrets").next()?)
+    }
+
+    async fn user_by_name(&self, name: &LoginName) -> Result<Option<User>, StoreError> {
+        const READ: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.name_folded = ?1");
+        let row = self.one(sqlx::query(READ).bind(name.folded())).await?;
+        row.map(|row| rows::user(&mut Fields::new(&row, "users"))).transpose()
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        const READ: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = ?1");
+        let row = self.one(sqlx::query(READ).bind(id.as_uuid().as_bytes().as_slice())).await?;
+        row.map(|row| rows::user(&mut Fields::new(&row, "users"))).transpose()
+    }
+
+    async fn users(&self) -> Result<Vec<User>, StoreError> {
+        const READ: &str = concat!("SELECT ", user_columns!(), " FROM users u ORDER BY u.name_folded");
+        let rows = self.all(sqlx::query(READ)).await?;
+        rows.iter().map(|row| rows::user(&mut Fields::new(row, "users"))).collect()
+    }
+
+    async fn snapshot(&self, id: UserId) -> Result<Option<UserSnapshot>, StoreError> {
+        // One statement sees one state of the database, and costs one way to its thread and back.
+        const READ: &str = concat!(
+            "SELECT 0, ",
+            user_columns!(),
+            ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM users u WHERE u.id = ?1 UNION ALL SELECT 1, ",
+            device_columns!(),
+            " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.user = ?1 AND d.state <> 'removed' \
+             UNION ALL SELECT 2, l.user, l.resource, l.version, l.state, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL FROM limits l WHERE l.user = ?1"
+        );
+        let found = self.all(sqlx::query(READ).bind(id.as_uuid().as_bytes().as_slice())).await?;
+        let (mut user, mut devices, mut limits) = (None, Vec::new(), Vec::new());
+        for row in &found {
+            let mut fields = Fields::new(row, "users");
+            match fields.next::<i64>()? {
+                0 => user = Some(rows::user(&mut fields)?),
+                1 => devices.push(rows::device(&mut fields.of("devices"), &self.vault)?),
+                _ => limits.push(rows::limits(&mut fields.of("limits"))?),
+            }
+        }
+        devices.sort_by_key(|device| (device.created_at, device.id));
+        Ok(user.map(|user| UserSnapshot { user, devices, limits }))
+    }
+
+    async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        const READ: &str = concat!(
+            "SELECT ",
+            device_columns!(),
+            " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.id = ?1"
+        );
+        self.one_device(sqlx::query(READ).bind(id.as_uuid().as_bytes().as_slice())).await
+    }
+
+    async fn device_by_thumbprint(&self, thumbprint: &str) -> Result<Option<Device>, StoreError> {
+        const READ: &str = concat!(
+            "SELECT ",
+            device_columns!(),
+            " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.thumbprint = ?1"
+        );
+        self.one_device(sqlx::query(READ).bind(thumbprint)).await
+    }
+
+    async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+        const READ: &str = concat!("SELECT ", challenge_columns!(), " FROM challenges WHERE id = ?1");
+        Ok(self.challenges(sqlx::query(READ).bind(id.as_octets().as_slice())).await?.pop())
+    }
+
+    async fn pending_challenges(&self) -> Result<Vec<Challenge>, StoreError> {
+        const READ: &str =
+            concat!("SELECT ", challenge_columns!(), " FROM challenges WHERE state = 'pending' ORDER BY created_at");
+        self.challenges(sqlx::query(READ)).await
+    }
+
+    async fn history(&self, user: UserId, limit: u32) -> Result<Vec<Challenge>, StoreError> {
+        const READ: &str = concat!(
+            "SELECT ",
+            challenge_columns!(),
+            " FROM challenges WHERE user = ?1 AND closed_at IS NOT NULL ORDER BY closed_at DESC LIMIT ?2"
+        );
+        self.challenges(sqlx::query(READ).bind(user.as_uuid().as_bytes().as_slice()).bind(i64::from(limit))).await
+    }
+
+    async fn activation_by_handle(&self, handle: &str) -> Result<Option<Activation>, StoreError> {
+        const READ: &str = concat!(
+            "SELECT ",
+            activation_columns!(),
+            " FROM activations WHERE handle = ?1 ORDER BY state = 'burnt', issued_at DESC LIMIT 1"
+        );
+        self.activation(sqlx::query(READ).bind(handle)).await
+    }
+
+    async fn activation_by_token(&self, token_hash: &[u8; 32]) -> Result<Option<Activation>, StoreError> {
+        const READ: &str = concat!("SELECT ", activation_columns!(), " FROM activations WHERE token_hash = ?1");
+        self.activation(sqlx::query(READ).bind(token_hash.as_slice())).await
+    }
+
+    async fn resources(&self) -> Result<Vec<(Resource, Vec<RadiusClient>)>, StoreError> {
+        const READ: &str = "SELECT r.id, r.name, r.kind, r.first_factor, r.retries, r.answer_by, r.created_at, \
+             c.id IS NOT NULL, c.id, c.resource, c.networks, c.secret_sealed, c.require_message_authenticator \
+             FROM resources r LEFT JOIN radius_clients c ON c.resource = r.id ORDER BY r.name_folded, c.id";
+        let mut resources: Vec<(Resource, Vec<RadiusClient>)> = Vec::new();
+        let mut last: Option<ResourceId> = None;
+        for row in &self.all(sqlx::query(READ)).await? {
+            let mut fields = Fields::new(row, "resources");
+            let resource = rows::resource(&mut fields)?;
+            if last != Some(resource.id) {
+                last = Some(resource.id);
+                resources.push((resource, Vec::new()));
+            }
+            if fields.next::<i64>()? == 1
+                && let Some((_, clients)) = resources.last_mut()
+            {
+                clients.push(rows::radius_client(&mut fields.of("radius_clients"), &self.vault)?);
+            }
+        }
+        Ok(resources)
+    }
+
+    async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        const READ: &str = concat!("SELECT ", audit_columns!(), " FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2");
+        self.audit_records(sqlx::query(READ).bind(after).bind(i64::from(limit))).await
+    }
+
+    async fn audit_newest(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        const READ: &str = concat!("SELECT ", audit_columns!(), " FROM audit ORDER BY seq DESC LIMIT ?1");
+        self.audit_records(sqlx::query(READ).bind(i64::from(limit))).await
+    }
+
+    async fn audit_head(&self) -> Result<(i64, AuditHash), StoreError> {
+        let row = self.one(sqlx::query(AUDIT_HEAD)).await?;
+        row.as_ref().map_or(Ok((0, AuditHash::START)), read_head)
+    }
+
+    fn writer_figures(&self) -> WriterFigures {
+        self.figures.read()
+    }
+
+    async fn close(&self) {
+        // The last connection to close writes the journal back, and only the writer's can.
+        self.readers.close().await;
+        self.closing.notify_one();
+        // An error says that the writer has gone, which is what is waited for.
+        while self.done.clone().changed().await.is_ok() {}
+    }
+}
