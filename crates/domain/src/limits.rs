@@ -199,7 +199,7 @@ impl Limits {
             PushVerdict::BudgetSpent => out.push("push: budget spent, codes still work".to_owned()),
             PushVerdict::Frozen => out.push("push: frozen after a report, needs user unlock".to_owned()),
             PushVerdict::Paused if self.stopped => {
-                out.push("push: stopped after refusals, needs user unlock".to_owned())
+                out.push("push: stopped after refusals, needs user unlock".to_owned());
             }
             PushVerdict::Paused => out.push(format!(
                 "push: paused after refusals until {}",

@@ -493,10 +493,11 @@ impl World {
             }
             Action::SetEnabled(user, enabled) => {
                 self.database.users.get_mut(&user).unwrap().enabled = enabled;
-                match enabled {
-                    true => self.disabled_since.remove(&user),
-                    false => self.disabled_since.insert(user, self.monotonic),
-                };
+                if enabled {
+                    self.disabled_since.remove(&user);
+                } else {
+                    self.disabled_since.insert(user, self.monotonic);
+                }
                 return;
             }
             Action::Outage(on) => {
