@@ -1,1 +1,27 @@
 //! The RADIUS door: UDP listener between NAS and desk.
+//!
+//! One task owns sockets, transaction table and waiting logins; it takes datagrams in batches and never waits for
+//! anything but the next event. What becomes of a datagram, in this order:
+//!
+//! 1. its source belongs to a client, or it is dropped (RFC 2865 section 3);
+//! 2. it is a packet, and its Message-Authenticator is what the client's rule asks for, or it is dropped
+//!    (RFC 3579 section 3.2, CVE-2024-3596);
+//! 3. Status-Server is answered on the spot (RFC 5997);
+//! 4. an Access-Request that was heard before gets silence or its old reply (RFC 5080 section 2.2.2);
+//! 5. a new one becomes a [`LoginRequest`](countersign_domain::LoginRequest) for the desk.
+//!
+//! A verdict comes back later and leaves from the address that was asked. A reject that nobody was asked about waits
+//! until a second and a bit after the request came in, whatever its reason, so that reasons cannot be told apart.
+#![warn(missing_docs)]
+
+mod clients;
+mod complaints;
+mod door;
+mod figures;
+mod request;
+mod server;
+mod socket;
+
+pub use countersign_radius::Limits;
+pub use figures::{ClientCounts, Counts, Figures};
+pub use server::{BindError, Config, RadiusServer};

@@ -1,0 +1,179 @@
+//! Which client a packet comes from, with everything that can be prepared once.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use countersign_desk::{ResourceTable, Seat};
+use countersign_domain::ClientId;
+use countersign_radius::{MessageAuthenticatorRule, SharedSecret};
+use ipnet::IpNet;
+
+use crate::figures::{ClientCounters, Figures};
+
+/// A client as the door needs it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) seat: Arc<Seat>,
+    /// With the key set-up of HMAC and MD5 done.
+    pub(crate) secret: SharedSecret,
+    pub(crate) rule: MessageAuthenticatorRule,
+    pub(crate) counters: Arc<ClientCounters>,
+}
+
+impl Client {
+    pub(crate) fn id(&self) -> ClientId {
+        self.seat.client.id
+    }
+
+    /// Whether what is pending for this client still makes sense for the other.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let (old, new) = (&self.seat.client, &other.seat.client);
+        old.secret == new.secret && old.networks == new.networks && old.resource == new.resource
+    }
+}
+
+/// All clients, found by address in a step for each length of prefix that is in use.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    all: HashMap<ClientId, Arc<Client>>,
+    /// By length of prefix.
+    networks: BTreeMap<u8, HashMap<IpNet, Arc<Client>>>,
+}
+
+impl Clients {
+    pub(crate) fn new(table: &ResourceTable, figures: &Figures) -> Self {
+        let mut clients = Self::default();
+        for seat in table.seats() {
+            let rule = if seat.client.require_message_authenticator {
+                MessageAuthenticatorRule::Required
+            } else {
+                MessageAuthenticatorRule::Optional
+            };
+            let client = Arc::new(Client {
+                seat: Arc::clone(seat),
+                secret: SharedSecret::new(seat.client.secret.expose()),
+                rule,
+                counters: figures.of(seat.client.id),
+            });
+            for network in &seat.client.networks {
+                let of_prefix = clients.networks.entry(network.prefix_len()).or_default();
+                of_prefix.insert(network.trunc(), Arc::clone(&client));
+            }
+            clients.all.insert(client.id(), client);
+        }
+        figures.keep(|client| clients.all.contains_key(&client));
+        clients
+    }
+
+    /// The client of the narrowest network around an address; the same as [`ResourceTable::find`].
+    pub(crate) fn find(&self, address: IpAddr) -> Option<&Arc<Client>> {
+        let address = address.to_canonical();
+        self.networks.iter().rev().find_map(|(prefix, of_prefix)| {
+            let network = IpNet::new(address, *prefix).ok()?;
+            of_prefix.get(&network.trunc())
+        })
+    }
+
+    pub(crate) fn exists(&self, client: ClientId) -> bool {
+        self.all.contains_key(&client)
+    }
+
+    /// The clients that are not there any more in `newer`, or have another secret, other networks or another resource.
+    pub(crate) fn gone_in(&self, newer: &Self) -> Vec<ClientId> {
+        let stays = |old: &Client| newer.all.get(&old.id()).is_some_and(|new| old.is_same_as(new));
+        self.all.values().filter(|old| !stays(old)).map(|old| old.id()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use countersign_domain::{
+        Entropy, Primary, RadiusClient, Resource, ResourceId, ResourceKind, Retries, Secret, Timestamp,
+    };
+    use countersign_testkit::SeededEntropy;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seat(secret: &str, networks: &[IpNet], entropy: &dyn Entropy) -> (Resource, Vec<RadiusClient>) {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let resource = Resource {
+            id: ResourceId::new(now, entropy),
+            name: secret.to_owned(),
+            kind: ResourceKind::Radius,
+            primary: Primary::None,
+            retries: Retries::Join,
+            answer_by: Duration::from_secs(60),
+            created_at: now,
+        };
+        let client = RadiusClient {
+            id: ClientId::new(now, entropy),
+            resource: resource.id,
+            networks: networks.to_vec(),
+            secret: Secret::new(secret.as_bytes().to_vec()),
+            require_message_authenticator: true,
+        };
+        (resource, vec![client])
+    }
+
+    /// Addresses close together, so that networks overlap.
+    fn address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            (0_u8..4, 0_u8..4).prop_map(|(c, d)| IpAddr::from([192, 0, c, d])),
+            (0_u16..4).prop_map(|d| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, d])),
+            (0_u8..4).prop_map(|d| IpAddr::from(std::net::Ipv4Addr::from([192, 0, 0, d]).to_ipv6_mapped())),
+        ]
+    }
+
+    fn network() -> impl Strategy<Value = IpNet> {
+        (address(), 0_u8..=32).prop_map(|(address, from_end)| {
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            IpNet::new(address, longest - from_end).unwrap().trunc()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_narrowest_network_wins_as_in_the_desks_own_table(
+            networks in prop::collection::btree_set(network(), 0..12), asked in address(),
+        ) {
+            let entropy = SeededEntropy::new(1);
+            let rows = networks.iter().enumerate();
+            let rows = rows.map(|(index, network)| seat(&format!("secret {index}"), &[*network], &entropy)).collect();
+            let table = ResourceTable::new(rows);
+            let clients = Clients::new(&table, &Figures::default());
+            let ours = clients.find(asked).map(|client| client.id());
+            prop_assert_eq!(ours, table.find(asked).map(|seat| seat.client.id));
+        }
+    }
+
+    #[test]
+    fn a_client_with_another_secret_is_another_client_and_its_counts_go_on() {
+        let entropy = SeededEntropy::new(2);
+        let figures = Figures::default();
+        let home: IpNet = "192.0.2.0/24".parse().unwrap();
+        let (resource, rows) = seat("one", &[home], &entropy);
+        let before = Clients::new(&ResourceTable::new(vec![(resource.clone(), rows.clone())]), &figures);
+        before.find("192.0.2.9".parse().unwrap()).unwrap().counters.full.count();
+
+        let mut looser = rows.clone();
+        looser[0].require_message_authenticator = false;
+        let after = Clients::new(&ResourceTable::new(vec![(resource.clone(), looser)]), &figures);
+        assert!(before.gone_in(&after).is_empty());
+
+        let mut changed = rows.clone();
+        changed[0].secret = Secret::new(b"two".to_vec());
+        let after = Clients::new(&ResourceTable::new(vec![(resource, changed)]), &figures);
+        assert_eq!(before.gone_in(&after), [rows[0].id]);
+        assert_eq!(figures.client(rows[0].id).full, 1);
+
+        let none = Clients::new(&ResourceTable::default(), &figures);
+        assert_eq!(after.gone_in(&none), [rows[0].id]);
+        assert!(figures.clients().is_empty());
+    }
+}

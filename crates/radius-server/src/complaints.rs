@@ -1,0 +1,179 @@
+//! What an administrator is told of packets that get no answer: each thing once a minute, in words that help.
+
+use core::time::Duration;
+use std::{collections::HashMap, net::IpAddr};
+
+use countersign_domain::ClientId;
+use countersign_radius::{PacketError, RequestError};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::clients::Client;
+
+/// One thing is said again after so long.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Unknown addresses that are remembered; with sources that anybody can forge, more would be a gift.
+const STRANGERS: usize = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Malformed,
+    Code,
+    OtherSecret,
+    NoMessageAuthenticator,
+    ProxyState,
+    Eap,
+    Full,
+}
+
+/// When what was said last.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints {
+    clients: HashMap<(Kind, ClientId), Instant>,
+    strangers: HashMap<IpAddr, Instant>,
+    unsent: Option<Instant>,
+}
+
+impl Complaints {
+    pub(crate) fn unknown_source(&mut self, now: Instant, source: IpAddr) {
+        let source = source.to_canonical();
+        if self.strangers.len() >= STRANGERS {
+            self.strangers.retain(|_, said| now.duration_since(*said) < PAUSE);
+        }
+        let fresh = self.strangers.get(&source).is_some_and(|said| now.duration_since(*said) < PAUSE);
+        if fresh || (self.strangers.len() >= STRANGERS && !self.strangers.contains_key(&source)) {
+            return;
+        }
+        self.strangers.insert(source, now);
+        warn!(
+            nas.address = %source,
+            "{source} sent a RADIUS packet and belongs to no resource: if it is a client of yours, add it with \
+             `countersign resource add NAME --client {source}`, or to a resource with `countersign resource set`"
+        );
+    }
+
+    pub(crate) fn malformed(&mut self, now: Instant, client: &Client, source: IpAddr, fault: &PacketError) {
+        if self.is_due(now, Kind::Malformed, client) {
+            let (source, name) = (source.to_canonical(), name(client));
+            warn!(
+                nas.address = %source, resource.name = name, error = %fault,
+                "a datagram from {source} is no RADIUS packet ({fault}): another protocol may be pointed at this port"
+            );
+        }
+    }
+
+    pub(crate) fn password_length(&mut self, now: Instant, client: &Client, source: IpAddr) {
+        if self.is_due(now, Kind::Malformed, client) {
+            let (source, name) = (source.to_canonical(), name(client));
+            warn!(
+                nas.address = %source, resource.name = name,
+                "a request from {source} has a User-Password that is not 16 to 128 octets in blocks of 16 \
+                 (RFC 2865 section 5.2) and was dropped: a password longer than 128 octets cannot be used with RADIUS"
+            );
+        }
+    }
+
+    pub(crate) fn refused(&mut self, now: Instant, client: &Client, source: IpAddr, fault: RequestError) {
+        let kind = match fault {
+            RequestError::UnexpectedCode(_) => Kind::Code,
+            RequestError::MessageAuthenticatorAbsent => Kind::NoMessageAuthenticator,
+            RequestError::MessageAuthenticatorInvalid => Kind::OtherSecret,
+            RequestError::ProxyStateUnprotected | RequestError::TooMuchProxyState => Kind::ProxyState,
+            RequestError::EapUnprotected => Kind::Eap,
+        };
+        if !self.is_due(now, kind, client) {
+            return;
+        }
+        let (source, name) = (source.to_canonical(), name(client));
+        let text = match fault {
+            RequestError::UnexpectedCode(code) => format!(
+                "{source} sent RADIUS packets of type {} to this port, which takes Access-Request and Status-Server \
+                 only: point accounting elsewhere or switch it off",
+                code.octet()
+            ),
+            RequestError::MessageAuthenticatorAbsent => format!(
+                "requests from {source} carry no Message-Authenticator and are dropped (CVE-2024-3596): update the \
+                 client or switch the attribute on there (on NPS, \"Request must contain the message authenticator \
+                 attribute\"); only if it cannot send one, `countersign resource set {name} \
+                 --no-require-message-authenticator`"
+            ),
+            RequestError::MessageAuthenticatorInvalid if client.counters.proven.get() == 0 => {
+                format!("every packet from {source} fails its Message-Authenticator: the shared secret differs")
+            }
+            RequestError::MessageAuthenticatorInvalid => format!(
+                "a packet from {source} fails its Message-Authenticator although others did not: it was damaged or \
+                 forged, or the shared secret was changed there and not here"
+            ),
+            RequestError::ProxyStateUnprotected => format!(
+                "requests from {source} carry Proxy-State without Message-Authenticator and are dropped \
+                 (CVE-2024-3596): the proxy must add Message-Authenticator"
+            ),
+            RequestError::TooMuchProxyState => format!(
+                "a request from {source} carries more Proxy-State than is taken and was dropped (CVE-2024-3596): too \
+                 many proxies stand in a row, or it is an attack"
+            ),
+            RequestError::EapUnprotected => {
+                format!("a request from {source} carries EAP-Message without Message-Authenticator and was dropped")
+            }
+        };
+        warn!(nas.address = %source, resource.name = name, "{text}");
+    }
+
+    pub(crate) fn full(&mut self, now: Instant, client: &Client, source: IpAddr, pending_of_client: usize) {
+        if self.is_due(now, Kind::Full, client) {
+            let (source, name) = (source.to_canonical(), name(client));
+            warn!(
+                nas.address = %source, resource.name = name, pending_of_client,
+                "requests from {source} are dropped because too many logins are waiting ({pending_of_client} of this \
+                 client): it is flooded or under attack, or the limit is too low for it"
+            );
+        }
+    }
+
+    pub(crate) fn unsent(&mut self, now: Instant, to: IpAddr, fault: &std::io::Error) {
+        if self.unsent.is_none_or(|said| now.duration_since(said) >= PAUSE) {
+            self.unsent = Some(now);
+            let to = to.to_canonical();
+            warn!(nas.address = %to, error = %fault, "a reply to {to} could not be sent; the client will ask again");
+        }
+    }
+
+    /// Forgets clients that do not exist any more.
+    pub(crate) fn keep(&mut self, exists: impl Fn(ClientId) -> bool) {
+        self.clients.retain(|(_, client), _| exists(*client));
+    }
+
+    fn is_due(&mut self, now: Instant, kind: Kind, client: &Client) -> bool {
+        let said = self.clients.get(&(kind, client.id()));
+        let due = said.is_none_or(|said| now.duration_since(*said) >= PAUSE);
+        if due {
+            self.clients.insert((kind, client.id()), now);
+        }
+        due
+    }
+}
+
+/// The resource, as its administrator named it.
+fn name(client: &Client) -> &str {
+    &client.seat.resource.name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_are_named_once_a_minute_and_never_fill_memory() {
+        let mut complaints = Complaints::default();
+        let now = Instant::now();
+        for a in 0..=255 {
+            for b in 0..=255 {
+                complaints.unknown_source(now, IpAddr::from([198, 51, a, b]));
+            }
+        }
+        assert_eq!(complaints.strangers.len(), STRANGERS);
+        let later = now + PAUSE;
+        complaints.unknown_source(later, IpAddr::from([203, 0, 113, 1]));
+        assert_eq!(complaints.strangers.len(), 1);
+    }
+}

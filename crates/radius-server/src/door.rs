@@ -1,0 +1,344 @@
+//! What becomes of datagrams and verdicts. No I/O but sending, no waiting.
+
+use core::{cmp::Reverse, time::Duration};
+use std::{
+    collections::{BinaryHeap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use countersign_desk::{Desk, DoorVerdict, ResourceTable};
+use countersign_domain::{ClientId, LoginId, LoginResult, Reason, Verdict};
+use countersign_radius::{
+    AttributeList, Code, Limits, LocalSocket, PacketView, Proof, Received, RequestError, TransactionKey,
+    TransactionTable, encode_reply, verify_request,
+};
+use tokio::time::Instant;
+use tracing::error;
+
+use crate::{
+    clients::{Client, Clients},
+    complaints::Complaints,
+    figures::Figures,
+    request::{self, Reading},
+    socket::{Datagram, Socket},
+};
+
+/// A reject that nobody was asked about leaves so long after its request came in.
+const REJECT_AFTER: Duration = Duration::from_secs(1);
+/// And up to so much more, in microseconds.
+const JITTER_MICROS: u32 = 250_000;
+/// Replays of one client that are recorded one by one in a minute; the others are counted.
+const REPLAY_RECORDS: u32 = 20;
+const REPLAY_WINDOW: Duration = Duration::from_secs(60);
+
+/// The state of the door.
+pub(crate) struct Door {
+    desk: Arc<Desk>,
+    figures: Arc<Figures>,
+    clients: Clients,
+    table: TransactionTable<ClientId, LoginId>,
+    /// Logins without a reply.
+    waiting: HashMap<LoginId, Waiting>,
+    /// When which reject is due. An entry without a waiting login is left over from one that has ended.
+    rejects: BinaryHeap<Reverse<(Instant, LoginId)>>,
+    complaints: Complaints,
+    replays: HashMap<ClientId, ReplayRecords>,
+    started: Instant,
+    names: Vec<LocalSocket>,
+}
+
+/// What is needed to answer a login.
+#[derive(Debug)]
+struct Waiting {
+    client: Arc<Client>,
+    /// Header and Proxy-State of the request.
+    kernel: Box<[u8]>,
+    /// The address that was asked.
+    asked: Option<IpAddr>,
+    arrived: Instant,
+}
+
+/// How many replays were recorded since when.
+#[derive(Debug)]
+struct ReplayRecords {
+    since: Instant,
+    recorded: u32,
+    skipped: u64,
+}
+
+impl Door {
+    pub(crate) fn new(
+        desk: Arc<Desk>,
+        figures: Arc<Figures>,
+        limits: Limits,
+        resources: &ResourceTable,
+        sockets: usize,
+    ) -> Self {
+        Self {
+            clients: Clients::new(resources, &figures),
+            desk,
+            figures,
+            table: TransactionTable::new(limits),
+            waiting: HashMap::new(),
+            rejects: BinaryHeap::new(),
+            complaints: Complaints::default(),
+            replays: HashMap::new(),
+            started: Instant::now(),
+            names: (0..).take(sockets).map(LocalSocket).collect(),
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let reject = self.rejects.peek().map(|Reverse((due, _))| *due);
+        let table = self.table.next_deadline().map(|due| self.started + due);
+        reject.into_iter().chain(table).min()
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.duration_since(self.started)
+    }
+
+    /// A datagram came in.
+    pub(crate) fn datagram(&mut self, now: Instant, socket: usize, datagram: Datagram<'_>, sockets: &[Socket]) {
+        let all = &self.figures.all;
+        all.packets.count();
+        let source = datagram.source.ip();
+        let Some(client) = self.clients.find(source) else {
+            all.unknown_source.count();
+            self.complaints.unknown_source(now, source);
+            return;
+        };
+        let packet = match PacketView::parse(datagram.octets) {
+            Ok(packet) => packet,
+            Err(fault) => {
+                all.malformed.count();
+                self.complaints.malformed(now, client, source, &fault);
+                return;
+            }
+        };
+        match verify_request(&packet, &client.secret, client.rule) {
+            Ok(Proof::MessageAuthenticator) => client.counters.proven.count(),
+            Ok(Proof::SourceAddress) => {
+                all.missing_message_authenticator.count();
+                client.counters.missing_message_authenticator.count();
+            }
+            Err(fault) => {
+                self.count_refused(client, fault);
+                self.complaints.refused(now, client, source, fault);
+                return;
+            }
+        }
+        if packet.code() == Code::StatusServer {
+            all.status_server.count();
+            // All other attributes are ignored, Proxy-State too (RFC 5997 section 3).
+            let kernel = request::kernel(&packet, false);
+            if let (Some(reply), Some(socket)) = (encode(Code::AccessAccept, &kernel, client), sockets.get(socket)) {
+                self.send(now, socket, datagram.source, datagram.asked, &reply);
+            }
+            return;
+        }
+        if request::has_impossible_password(&packet) {
+            all.malformed.count();
+            self.complaints.password_length(now, client, source);
+            return;
+        }
+        let client = Arc::clone(client);
+        self.access_request(now, socket, datagram, &packet, &client, sockets);
+    }
+
+    fn count_refused(&self, client: &Client, fault: RequestError) {
+        let all = &self.figures.all;
+        match fault {
+            RequestError::UnexpectedCode(_) => all.unexpected_code.count(),
+            RequestError::MessageAuthenticatorInvalid => {
+                all.bad_authenticator.count();
+                client.counters.bad_authenticator.count();
+            }
+            RequestError::MessageAuthenticatorAbsent | RequestError::EapUnprotected => {
+                all.missing_message_authenticator.count();
+                client.counters.missing_message_authenticator.count();
+            }
+            RequestError::ProxyStateUnprotected => {
+                all.proxy_state_refused.count();
+                all.missing_message_authenticator.count();
+                client.counters.missing_message_authenticator.count();
+            }
+            RequestError::TooMuchProxyState => all.proxy_state_refused.count(),
+        }
+    }
+
+    /// A verified Access-Request (RFC 5080 section 2.2.2).
+    fn access_request(
+        &mut self,
+        now: Instant,
+        socket: usize,
+        datagram: Datagram<'_>,
+        packet: &PacketView<'_>,
+        client: &Arc<Client>,
+        sockets: &[Socket],
+    ) {
+        let Some(local) = self.names.get(socket).copied() else { return };
+        let key =
+            TransactionKey { client: client.id(), source: datagram.source, local, identifier: packet.identifier() };
+        let since_start = self.since_start(now);
+        let desk = &self.desk;
+        let all = &self.figures.all;
+        match self.table.receive(since_start, key, packet.authenticator(), || desk.new_login_id()) {
+            Received::New { ticket, superseded } => {
+                all.requests.count();
+                if let Some(old) = superseded {
+                    all.superseding.count();
+                    self.waiting.remove(&old);
+                    self.desk.superseded(old);
+                }
+                let kernel = request::kernel(packet, true);
+                let asked = datagram.asked;
+                let waiting = Waiting { client: Arc::clone(client), kernel, asked, arrived: now };
+                self.waiting.insert(ticket, waiting);
+                match request::read(packet, client, datagram.source.ip(), ticket) {
+                    Reading::Login(request) => self.desk.login(*request),
+                    Reading::Refuse(refusal) => {
+                        let outcome = (LoginResult::Reject, refusal.reason, Some(refusal.detail.to_owned()));
+                        let time = self.desk.clock().now();
+                        self.desk.record(request::record(packet, client, Some(ticket), time, outcome));
+                        self.reject_later(ticket, now);
+                    }
+                }
+            }
+            Received::Duplicate { ticket, .. } => {
+                all.duplicates.count();
+                client.counters.duplicates.count();
+                self.desk.heard(ticket);
+            }
+            Received::Cached(reply) => {
+                all.cached_resent.count();
+                if let Some(socket) = sockets.get(socket) {
+                    self.send(now, socket, datagram.source, datagram.asked, &reply);
+                }
+            }
+            Received::Replay => {
+                all.replays.count();
+                client.counters.replays.count();
+                self.record_replay(now, packet, client);
+            }
+            Received::Full => {
+                all.full.count();
+                client.counters.full.count();
+                let pending = self.table.pending_of(client.id());
+                self.complaints.full(now, client, datagram.source.ip(), pending);
+            }
+        }
+    }
+
+    /// Records a replay; of a flood of them only the first of each minute, with the number of the others.
+    fn record_replay(&mut self, now: Instant, packet: &PacketView<'_>, client: &Client) {
+        let fresh = || ReplayRecords { since: now, recorded: 0, skipped: 0 };
+        let records = self.replays.entry(client.id()).or_insert_with(fresh);
+        if now.duration_since(records.since) >= REPLAY_WINDOW {
+            *records = ReplayRecords { since: now, recorded: 0, skipped: records.skipped };
+        }
+        if records.recorded >= REPLAY_RECORDS {
+            records.skipped = records.skipped.saturating_add(1);
+            return;
+        }
+        records.recorded = records.recorded.saturating_add(1);
+        let skipped = core::mem::take(&mut records.skipped);
+        let detail = (skipped > 0).then(|| format!("{skipped} more replays of this client were not recorded before"));
+        let outcome = (LoginResult::Unanswered, Reason::Replayed, detail);
+        self.desk.record(request::record(packet, client, None, self.desk.clock().now(), outcome));
+    }
+
+    /// The desk has decided.
+    pub(crate) fn verdict(&mut self, now: Instant, verdict: DoorVerdict, sockets: &[Socket]) {
+        let DoorVerdict { login, verdict } = verdict;
+        match verdict {
+            Verdict::Accept => self.answer(now, login, Code::AccessAccept, sockets),
+            Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, Code::AccessReject, sockets),
+            Verdict::Reject { after_challenge: false, .. } => {
+                if let Some(waiting) = self.waiting.get(&login) {
+                    let arrived = waiting.arrived;
+                    self.reject_later(login, arrived);
+                }
+            }
+            // Its retransmissions are still told apart: one that is heard after a takeover means two clients.
+            Verdict::Unanswered { .. } => {
+                self.waiting.remove(&login);
+                self.table.forget(self.since_start(now), login);
+            }
+        }
+    }
+
+    /// Counted from the arrival, so that the time that checking took does not show.
+    fn reject_later(&mut self, login: LoginId, arrived: Instant) {
+        let random = u32::from_le_bytes(self.desk.entropy().octets::<4>());
+        let jitter = Duration::from_micros(u64::from(random % (JITTER_MICROS + 1)));
+        self.rejects.push(Reverse((arrived + REJECT_AFTER + jitter, login)));
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Instant, sockets: &[Socket]) {
+        while let Some(Reverse((due, login))) = self.rejects.peek().copied()
+            && due <= now
+        {
+            self.rejects.pop();
+            self.answer(now, login, Code::AccessReject, sockets);
+        }
+        for login in self.table.expire(self.since_start(now)) {
+            self.waiting.remove(&login);
+            self.desk.superseded(login);
+        }
+    }
+
+    /// Clients or resources were changed. What is pending for a client that is gone ends unanswered.
+    pub(crate) fn resources_changed(&mut self, resources: &ResourceTable) {
+        let newer = Clients::new(resources, &self.figures);
+        let gone = self.clients.gone_in(&newer);
+        self.clients = newer;
+        for client in gone {
+            for login in self.table.remove_client(client) {
+                self.waiting.remove(&login);
+                self.desk.superseded(login);
+            }
+        }
+        let clients = &self.clients;
+        self.replays.retain(|client, _| clients.exists(*client));
+        self.complaints.keep(|client| clients.exists(client));
+    }
+
+    /// Sends the reply to a login, if it still waits for one, and keeps it for retransmissions.
+    fn answer(&mut self, now: Instant, login: LoginId, code: Code, sockets: &[Socket]) {
+        let Some(waiting) = self.waiting.remove(&login) else { return };
+        let Some(reply) = encode(code, &waiting.kernel, &waiting.client) else { return };
+        let Some(key) = self.table.answer(self.since_start(now), login, Arc::clone(&reply)) else { return };
+        match code {
+            Code::AccessAccept => self.figures.all.accepts.count(),
+            _ => self.figures.all.rejects.count(),
+        }
+        let socket = self.names.iter().position(|name| *name == key.local).and_then(|index| sockets.get(index));
+        if let Some(socket) = socket {
+            self.send(now, socket, key.source, waiting.asked, &reply);
+        }
+    }
+
+    fn send(&mut self, now: Instant, socket: &Socket, to: SocketAddr, asked: Option<IpAddr>, reply: &[u8]) {
+        if let Err(fault) = socket.send(to, asked, reply) {
+            self.figures.all.unsent.count();
+            self.complaints.unsent(now, to.ip(), &fault);
+        }
+    }
+}
+
+/// A reply that carries nothing but what it must: Message-Authenticator, and Proxy-State of the request. So all
+/// rejects look the same, and no attribute of a request comes back as an attribute of a reply (S52, S55).
+fn encode(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8]>> {
+    let request = PacketView::parse(kernel).ok()?;
+    match encode_reply(code, &request, &client.secret, &AttributeList::new()) {
+        Ok(reply) => Some(Arc::from(reply)),
+        Err(fault) => {
+            error!(error = %fault, "a reply could not be made");
+            None
+        }
+    }
+}

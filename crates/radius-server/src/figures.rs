@@ -1,0 +1,142 @@
+//! What the door has seen, counted since its start; for `doctor` and metrics.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use countersign_domain::ClientId;
+
+/// Goes up only.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($(#[$outer:meta])* $counters:ident => $counts:ident { $($(#[$doc:meta])* $name:ident,)* }) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct $counters {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl $counters {
+            pub(crate) fn read(&self) -> $counts {
+                $counts { $($name: self.$name.get(),)* }
+            }
+        }
+
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $counts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+    };
+}
+
+counters! {
+    /// Counts of the whole door.
+    Counters => Counts {
+        /// Datagrams.
+        packets,
+        /// Datagrams from addresses that belong to no client.
+        unknown_source,
+        /// Datagrams that are no packet, and requests whose User-Password has an impossible length.
+        malformed,
+        /// Packets of a type that does not belong on this port.
+        unexpected_code,
+        /// Requests with a wrong Message-Authenticator: another shared secret, or forged.
+        bad_authenticator,
+        /// Requests without Message-Authenticator, whether or not they were taken.
+        missing_message_authenticator,
+        /// Requests dropped for their Proxy-State: unprotected, or too much of it (CVE-2024-3596).
+        proxy_state_refused,
+        /// Status-Server requests that were answered.
+        status_server,
+        /// Access-Requests heard for the first time.
+        requests,
+        /// Of these, such as took the place of one that was pending.
+        superseding,
+        /// Retransmissions heard while there was no answer.
+        duplicates,
+        /// Retransmissions that got their old reply.
+        cached_resent,
+        /// Authenticators used again after the reply was forgotten, or elsewhere.
+        replays,
+        /// Requests dropped because there was no room for them.
+        full,
+        /// Access-Accept sent, without repetitions.
+        accepts,
+        /// Access-Reject sent, without repetitions.
+        rejects,
+        /// Replies that the system did not take.
+        unsent,
+    }
+}
+
+counters! {
+    /// Counts of one client.
+    ClientCounters => ClientCounts {
+        /// Requests with a valid Message-Authenticator.
+        proven,
+        /// Requests with a wrong Message-Authenticator.
+        bad_authenticator,
+        /// Requests without Message-Authenticator, whether or not they were taken.
+        missing_message_authenticator,
+        /// Retransmissions heard while there was no answer.
+        duplicates,
+        /// Replays.
+        replays,
+        /// Requests dropped because there was no room for them.
+        full,
+    }
+}
+
+/// Reads the counts of a door while it runs.
+#[derive(Debug, Default)]
+pub struct Figures {
+    pub(crate) all: Counters,
+    clients: Mutex<HashMap<ClientId, Arc<ClientCounters>>>,
+}
+
+impl Figures {
+    /// All clients together.
+    pub fn counts(&self) -> Counts {
+        self.all.read()
+    }
+
+    /// Counts of one client; zeros for one that does not exist.
+    pub fn client(&self, client: ClientId) -> ClientCounts {
+        self.lock().get(&client).map(|counters| counters.read()).unwrap_or_default()
+    }
+
+    /// Counts of each client.
+    pub fn clients(&self) -> Vec<(ClientId, ClientCounts)> {
+        self.lock().iter().map(|(client, counters)| (*client, counters.read())).collect()
+    }
+
+    /// The counters of a client, which go on from where they were.
+    pub(crate) fn of(&self, client: ClientId) -> Arc<ClientCounters> {
+        Arc::clone(self.lock().entry(client).or_default())
+    }
+
+    /// Forgets clients that do not exist any more.
+    pub(crate) fn keep(&self, exists: impl Fn(ClientId) -> bool) {
+        self.lock().retain(|client, _| exists(*client));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClientId, Arc<ClientCounters>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,157 @@
+//! An Access-Request read for the desk (RFC 2865 section 4.1).
+
+use std::net::IpAddr;
+
+use countersign_domain::{
+    AuditEvent, Credential, Door, EventKind, HostileText, LoginId, LoginRequest, LoginResult, Reason, RetryKey, Secret,
+    Source, Timestamp,
+};
+use countersign_radius::{
+    AttributeType, Credential as OnTheWire, CredentialError, PacketView, PasswordForm, UserPassword, limits,
+};
+
+use crate::clients::Client;
+
+/// What a request is good for.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// A login for the desk.
+    Login(Box<LoginRequest>),
+    /// A reject, without asking anybody.
+    Refuse(Refusal),
+}
+
+/// Why the door itself refuses a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) detail: &'static str,
+}
+
+impl Refusal {
+    const fn credential(detail: &'static str) -> Self {
+        Self { reason: Reason::PasswordWrong, detail }
+    }
+}
+
+/// Whether User-Password has a length that it cannot have: such a request is dropped and has no effect
+/// (RFC 2865 section 5.2).
+pub(crate) fn has_impossible_password(packet: &PacketView<'_>) -> bool {
+    packet
+        .attributes(AttributeType::USER_PASSWORD)
+        .any(|hidden| hidden.is_empty() || hidden.len() > 128 || !hidden.len().is_multiple_of(16))
+}
+
+/// Reads a verified request.
+pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id: LoginId) -> Reading {
+    let Ok(user) = packet.one(AttributeType::USER_NAME) else {
+        return Reading::Refuse(Refusal { reason: Reason::UserUnknown, detail: "several User-Name attributes" });
+    };
+    if packet.attribute(AttributeType::STATE).is_some() {
+        // This door issues no challenge yet, so no State is one of ours (C020).
+        return Reading::Refuse(Refusal {
+            reason: Reason::Expired,
+            detail: "unknown state: State was not issued by this server, or is not known any more",
+        });
+    }
+    let credential = match credential(packet, client) {
+        Ok(credential) => credential,
+        Err(detail) => return Reading::Refuse(Refusal::credential(detail)),
+    };
+    let octets = |kind| packet.attribute(kind).map(<[u8]>::to_vec);
+    Reading::Login(Box::new(LoginRequest {
+        id,
+        resource: std::sync::Arc::clone(&client.seat.resource),
+        client: client.id(),
+        client_name: source.to_canonical().to_string(),
+        door: Door::Radius,
+        user_typed: HostileText::new(user.unwrap_or_default()),
+        credential,
+        source: Source { address: calling_station(packet) },
+        retry: RetryKey {
+            nas_port: octets(AttributeType::NAS_PORT),
+            nas_port_id: octets(AttributeType::NAS_PORT_ID),
+            acct_session_id: octets(AttributeType::ACCT_SESSION_ID),
+            nas_identifier: octets(AttributeType::NAS_IDENTIFIER),
+            nas_ip_address: nas_addresses(packet),
+        },
+    }))
+}
+
+/// The one credential; only PAP can be checked here yet.
+fn credential(packet: &PacketView<'_>, client: &Client) -> Result<Credential, &'static str> {
+    let hidden = match OnTheWire::of(packet) {
+        Ok(OnTheWire::None) => return Ok(Credential::None),
+        Ok(OnTheWire::UserPassword(hidden)) => hidden,
+        Ok(OnTheWire::Chap { .. }) => return Err("CHAP is not supported for this resource: set the client to PAP"),
+        Ok(OnTheWire::MsChap { .. } | OnTheWire::MsChapV2 { .. }) => {
+            return Err("MS-CHAP is not supported for this resource: set the client to PAP");
+        }
+        Ok(OnTheWire::Eap) => return Err("EAP is not supported for this resource: set the client to PAP"),
+        Err(CredentialError::Several) => return Err("more than one credential in one request"),
+        Err(CredentialError::Malformed) => return Err("malformed credential"),
+        Err(CredentialError::Unsupported(_)) => return Err("a kind of credential that is not supported"),
+    };
+    let password =
+        UserPassword::unhide(hidden, &client.secret, &packet.authenticator()).map_err(|_| "malformed credential")?;
+    Ok(match password.form() {
+        PasswordForm::Empty => Credential::None,
+        // Nothing but padding, in more blocks than padding takes: not empty, and never right.
+        PasswordForm::LeadingNul if password.octets().is_empty() => Credential::Password(Secret::new(vec![0])),
+        PasswordForm::Plain | PasswordForm::LeadingNul | PasswordForm::EmbeddedNul => {
+            Credential::Password(Secret::new(password.octets().to_vec()))
+        }
+    })
+}
+
+/// Calling-Station-Id, where it says anything (RFC 2865 section 5.31).
+fn calling_station(packet: &PacketView<'_>) -> Option<HostileText> {
+    packet.attribute(AttributeType::CALLING_STATION_ID).filter(|value| !value.is_empty()).map(HostileText::new)
+}
+
+/// NAS-IP-Address and NAS-IPv6-Address, whichever are there (RFC 2865 section 5.4, RFC 3162 section 2.1).
+fn nas_addresses(packet: &PacketView<'_>) -> Option<Vec<u8>> {
+    let four = packet.attribute(AttributeType::NAS_IP_ADDRESS);
+    let six = packet.attribute(AttributeType::NAS_IPV6_ADDRESS);
+    (four.is_some() || six.is_some()).then(|| [four.unwrap_or_default(), six.unwrap_or_default()].concat())
+}
+
+/// What a reply needs of its request: header and Proxy-State. Nothing that could be a credential is kept.
+pub(crate) fn kernel(packet: &PacketView<'_>, with_proxy_state: bool) -> Box<[u8]> {
+    let states = || packet.attributes(AttributeType::PROXY_STATE).filter(|_| with_proxy_state);
+    let length = states().fold(limits::HEADER, |sum, state| sum.saturating_add(state.len()).saturating_add(2));
+    let mut octets = Vec::with_capacity(length);
+    octets.extend_from_slice(&[packet.code().octet(), packet.identifier().0]);
+    octets.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+    octets.extend_from_slice(packet.authenticator().octets());
+    for state in states() {
+        let length = u8::try_from(state.len().saturating_add(2)).unwrap_or(u8::MAX);
+        octets.extend_from_slice(&[AttributeType::PROXY_STATE.0, length]);
+        octets.extend_from_slice(state);
+    }
+    octets.into_boxed_slice()
+}
+
+/// The record of a request that the door ends by itself.
+pub(crate) fn record(
+    packet: &PacketView<'_>,
+    client: &Client,
+    login: Option<LoginId>,
+    now: Timestamp,
+    (result, reason, detail): (LoginResult, Reason, Option<String>),
+) -> AuditEvent {
+    let source = Source { address: calling_station(packet) };
+    AuditEvent {
+        login,
+        user_typed: packet.attribute(AttributeType::USER_NAME).map(HostileText::new),
+        resource: Some(client.seat.resource.id),
+        client: Some(client.id()),
+        door: Some(Door::Radius.as_str()),
+        source_trust: Some(if source.address.is_some() { "reported" } else { "unknown" }),
+        source: source.address,
+        result: Some(result.as_str()),
+        detail,
+        ..AuditEvent::new(now, EventKind::LoginEnded, "server")
+    }
+    .because(reason)
+}

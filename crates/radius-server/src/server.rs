@@ -1,0 +1,221 @@
+//! Binding and running.
+
+use core::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
+
+use countersign_desk::{Desk, DoorVerdict};
+use countersign_domain::Door as Kind;
+use countersign_radius::Limits;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    door::Door,
+    figures::Figures,
+    socket::{Batch, Socket},
+};
+
+/// Verdicts taken at once.
+const VERDICTS: usize = 256;
+/// After a fault of a socket nothing is asked of it for so long.
+const REST: Duration = Duration::from_millis(10);
+/// The timer is set to this where nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 1812 is the usual one (RFC 2865 section 3).
+    pub listen: Vec<SocketAddr>,
+    /// Bounds of the transaction table.
+    pub limits: Limits,
+}
+
+/// Why the door cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// There is no address to listen on.
+    #[error("no address to listen on for RADIUS: set [radius] listen, for example to \"0.0.0.0:1812\"")]
+    NoAddress,
+    /// Another program has the port.
+    #[error(
+        "RADIUS port {address} (UDP) is taken by another program: stop that program (`ss -lunp sport = :{}` names it) \
+         or set [radius] listen to another port", .address.port()
+    )]
+    Taken {
+        /// Which.
+        address: SocketAddr,
+    },
+    /// Another entry of ours has it already.
+    #[error(
+        "RADIUS address {address} is covered by {by}, which is listed too: remove one of them from [radius] listen \
+         ([::] takes IPv4 as well)"
+    )]
+    Covered {
+        /// Which.
+        address: SocketAddr,
+        /// By which.
+        by: SocketAddr,
+    },
+    /// The system does not let us.
+    #[error(
+        "RADIUS port {address} (UDP) may not be opened by this user: set [radius] listen to a port from 1024 on, or \
+         give the program the capability CAP_NET_BIND_SERVICE"
+    )]
+    Forbidden {
+        /// Which.
+        address: SocketAddr,
+    },
+    /// It is not an address of this machine.
+    #[error(
+        "RADIUS address {address} is not one of this machine: set [radius] listen to one that `ip address` shows, or \
+         to 0.0.0.0 or [::] for all of them"
+    )]
+    NotHere {
+        /// Which.
+        address: SocketAddr,
+    },
+    /// Something else.
+    #[error("RADIUS port {address} (UDP) cannot be opened: {fault}")]
+    Other {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        fault: io::Error,
+    },
+}
+
+impl BindError {
+    fn of(address: SocketAddr, fault: io::Error) -> Self {
+        match fault.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken { address },
+            io::ErrorKind::PermissionDenied => Self::Forbidden { address },
+            io::ErrorKind::AddrNotAvailable => Self::NotHere { address },
+            _ => Self::Other { address, fault },
+        }
+    }
+}
+
+/// The RADIUS door, bound and not yet running.
+pub struct RadiusServer {
+    sockets: Vec<Socket>,
+    limits: Limits,
+    desk: Arc<Desk>,
+    figures: Arc<Figures>,
+    verdicts: UnboundedReceiver<DoorVerdict>,
+}
+
+impl RadiusServer {
+    /// Opens the sockets and registers with the desk. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// A [`BindError`] that says which address cannot be used, and what to do.
+    pub fn bind(config: Config, desk: Arc<Desk>) -> Result<Self, BindError> {
+        let mut sockets: Vec<Socket> = Vec::new();
+        for address in config.listen {
+            let ours = sockets.iter().map(Socket::local).find(|ours| ours.port() == address.port());
+            sockets.push(Socket::bind(address).map_err(|fault| match (BindError::of(address, fault), ours) {
+                (BindError::Taken { address }, Some(by)) => BindError::Covered { address, by },
+                (error, _) => error,
+            })?);
+        }
+        if sockets.is_empty() {
+            return Err(BindError::NoAddress);
+        }
+        let verdicts = desk.register(Kind::Radius);
+        Ok(Self { sockets, limits: config.limits, desk, figures: Arc::default(), verdicts })
+    }
+
+    /// The address of the first socket, with the port that the system chose where port 0 was asked for.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs().next()
+    }
+
+    /// The addresses of all sockets.
+    pub fn local_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.sockets.iter().map(Socket::local)
+    }
+
+    /// What is counted, readable while the door runs.
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
+    }
+
+    /// Serves until `shutdown` is cancelled. Verdicts that are there by then still leave; a login without one stays
+    /// unanswered, and its client asks again or elsewhere.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { sockets, limits, desk, figures, mut verdicts } = self;
+        let mut resources = desk.resources();
+        let table = Arc::clone(&resources.borrow_and_update());
+        let mut door = Door::new(desk, figures, limits, &table, sockets.len());
+        for socket in &sockets {
+            info!(radius.address = %socket.local(), "listening for RADIUS");
+        }
+        let mut batch = Batch::new();
+        let mut arrived = Vec::with_capacity(VERDICTS);
+        let mut turn = 0_usize;
+        let mut cancelled = pin!(shutdown.cancelled());
+        let mut timer = pin!(sleep_until(Instant::now() + IDLE));
+        loop {
+            let due = door.next_deadline();
+            if let Some(due) = due.filter(|due| *due != timer.deadline()) {
+                timer.as_mut().reset(due);
+            }
+            let readable = poll_fn(|context| {
+                for step in 0..sockets.len() {
+                    // Another socket is asked first each time, so that none starves.
+                    let index = turn.wrapping_add(step) % sockets.len().max(1);
+                    let Some(socket) = sockets.get(index) else { continue };
+                    if let Poll::Ready(ready) = socket.poll_readable(context) {
+                        return Poll::Ready((index, ready));
+                    }
+                }
+                Poll::Pending
+            });
+            tokio::select! {
+                biased;
+                () = &mut cancelled => break,
+                taken = verdicts.recv_many(&mut arrived, VERDICTS) => {
+                    if taken == 0 {
+                        error!("another RADIUS door took this one's place at the desk: it stops");
+                        return;
+                    }
+                    let now = Instant::now();
+                    for verdict in arrived.drain(..) {
+                        door.verdict(now, verdict, &sockets);
+                    }
+                }
+                Ok(()) = resources.changed() => {
+                    let table = Arc::clone(&resources.borrow_and_update());
+                    door.resources_changed(&table);
+                }
+                () = &mut timer => {
+                    door.tick(Instant::now(), &sockets);
+                    timer.as_mut().reset(Instant::now() + IDLE);
+                }
+                (index, ready) = readable => {
+                    turn = index.wrapping_add(1);
+                    let Some(socket) = sockets.get(index) else { continue };
+                    if let Err(fault) = ready.and_then(|()| socket.receive(&mut batch)) {
+                        error!(radius.address = %socket.local(), error = %fault, "a RADIUS socket does not receive");
+                        sleep(REST).await;
+                        continue;
+                    }
+                    let now = Instant::now();
+                    for datagram in batch.datagrams() {
+                        door.datagram(now, index, datagram, &sockets);
+                    }
+                }
+            }
+        }
+        verdicts.close();
+        let now = Instant::now();
+        while let Ok(verdict) = verdicts.try_recv() {
+            door.verdict(now, verdict, &sockets);
+        }
+    }
+}
