@@ -55,7 +55,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("countersign-storage-sqlite", Tier::Service, May::Only(&[STORAGE, DOMAIN])),
     rule(DESK, Tier::Service, May::Only(&[ENGINE, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
     rule("countersign-radius-server", Tier::Service, May::Only(&[DESK, RADIUS, DOMAIN])),
-    rule("countersign-api", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
+    rule("countersign-api", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL, RADIUS])),
     rule("countersign", Tier::Edge, May::Anything),
     rule("countersign-testkit", Tier::Internal, May::Anything),
     rule("xtask", Tier::Internal, May::Only(&[])),

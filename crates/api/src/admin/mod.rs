@@ -1,1 +1,146 @@
-//! The admin API on a local socket.
+//! The admin API, version 1: what the command line does to a running server, over a socket that only its owner opens.
+//!
+//! JSON in, JSON out, errors as [`AdminProblem`]. Every change is written together with its audit record, which holds
+//! what was before and what is after; secrets are left out.
+
+pub mod activations;
+pub mod audit;
+pub mod checkpoints;
+pub mod devices;
+mod json;
+mod listen;
+mod problem;
+pub mod resources;
+pub mod status;
+pub mod users;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts},
+    http::request::Parts,
+    routing::{delete, get, post},
+};
+use countersign_desk::Desk;
+use countersign_domain::{AuditEvent, EventKind, HostileText, LoginName, User};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+pub use json::{is_harmless, to_vec};
+pub use listen::{Peer, serve};
+pub use problem::{AdminCode, AdminProblem};
+
+use checkpoints::Checkpoints;
+use status::ServerFacts;
+
+/// The longest body of a request, in octets.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What the handlers share.
+pub struct AdminApi {
+    desk: Arc<Desk>,
+    facts: Arc<dyn ServerFacts>,
+    checkpoints: Arc<Checkpoints>,
+    issuer: Arc<activations::Issuer>,
+    /// One change at a time, so that what is recorded as before is what was before.
+    changes: Mutex<()>,
+}
+
+impl AdminApi {
+    /// An API over a desk.
+    pub fn new(
+        desk: Arc<Desk>,
+        facts: Arc<dyn ServerFacts>,
+        checkpoints: Arc<Checkpoints>,
+        issuer: Arc<activations::Issuer>,
+    ) -> Arc<Self> {
+        Arc::new(Self { desk, facts, checkpoints, issuer, changes: Mutex::new(()) })
+    }
+
+    /// The user with a name in any spelling.
+    async fn user(&self, name: &str) -> Result<User, AdminProblem> {
+        let unknown = || {
+            let name = HostileText::from(name);
+            AdminProblem::new(
+                AdminCode::UserUnknown,
+                format!("there is no user {name}: `countersign user list` shows all"),
+            )
+        };
+        let wanted = LoginName::new(name).map_err(|_| unknown())?;
+        self.desk.store().user_by_name(&wanted).await?.ok_or_else(unknown)
+    }
+
+    /// A record of a change, with what was before and what is after.
+    fn change(
+        &self,
+        actor: Actor,
+        kind: EventKind,
+        before: Option<&impl Serialize>,
+        after: Option<&impl Serialize>,
+    ) -> AuditEvent {
+        let mut event = AuditEvent::new(self.desk.clock().now(), kind, actor.0);
+        event.detail = Some(json!({"before": before, "after": after}).to_string());
+        event
+    }
+}
+
+/// The routes.
+pub fn router(api: Arc<AdminApi>) -> Router {
+    Router::new()
+        .route("/admin/v1/users", get(users::list).post(users::add))
+        .route("/admin/v1/users/{name}", get(users::show).delete(users::remove))
+        .route("/admin/v1/users/{name}/enable", post(users::enable))
+        .route("/admin/v1/users/{name}/disable", post(users::disable))
+        .route("/admin/v1/users/{name}/unlock", post(users::unlock))
+        .route("/admin/v1/users/{name}/activations", post(activations::issue))
+        .route("/admin/v1/devices", get(devices::list))
+        .route("/admin/v1/devices/{id}", delete(devices::remove))
+        .route("/admin/v1/devices/{id}/resume", post(devices::resume))
+        .route("/admin/v1/resources", get(resources::list).post(resources::add))
+        .route("/admin/v1/resources/{name}", get(resources::show).patch(resources::set).delete(resources::remove))
+        .route("/admin/v1/audit", get(audit::list))
+        .route("/admin/v1/audit/export", get(audit::export))
+        .route("/admin/v1/audit/verify", post(audit::verify))
+        .route("/admin/v1/status", get(status::status))
+        .route("/admin/v1/doctor", get(status::doctor))
+        .fallback(async || AdminProblem::new(AdminCode::NotFound, "the admin API has no such path"))
+        .method_not_allowed_fallback(async || {
+            AdminProblem::new(AdminCode::MethodNotAllowed, "the path does not take this method")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api)
+}
+
+/// Who makes a request, for the audit: `uid:0 (root)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Actor {
+    type Rejection = AdminProblem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminProblem> {
+        let peer = parts.extensions.get::<axum::extract::ConnectInfo<Peer>>();
+        let known = peer.map(|peer| peer.0.actor()).or_else(|| parts.extensions.get::<Self>().cloned());
+        known.ok_or_else(|| {
+            AdminProblem::new(AdminCode::Internal, "the system does not say who is asking: nothing was done")
+        })
+    }
+}
+
+/// Checks what people will read as the name of something.
+fn check_shown(what: &str, text: &str) -> Result<(), AdminProblem> {
+    let fault = if text.is_empty() {
+        "is empty"
+    } else if text.chars().count() > 64 {
+        "has more than 64 characters"
+    } else if text.trim() != text {
+        "starts or ends with a space"
+    } else if !text.chars().all(is_harmless) {
+        "holds a control or invisible character"
+    } else {
+        return Ok(());
+    };
+    Err(AdminProblem::new(AdminCode::NameInvalid, format!("the {what} {fault}: choose another")))
+}

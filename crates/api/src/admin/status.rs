@@ -1,0 +1,257 @@
+//! What the server says of itself, and what it finds wrong.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use axum::{extract::State, response::Response};
+use countersign_domain::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AdminApi, AdminProblem, audit::check_newest, json::ok};
+
+/// What the program around the API knows of itself.
+#[async_trait]
+pub trait ServerFacts: Send + Sync + 'static {
+    /// What it is and what it has counted.
+    fn facts(&self) -> Facts;
+
+    /// Asks its own listeners whether they answer; what is wrong with them.
+    async fn probe(&self) -> Vec<Finding>;
+}
+
+/// What a server is and has counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// Version of the program.
+    pub version: String,
+    /// When it started.
+    pub started_at: String,
+    /// Where RADIUS listens.
+    pub radius: Vec<String>,
+    /// Where the app's listener is.
+    pub app: String,
+    /// The public address.
+    pub url: String,
+    /// Shown in the app.
+    pub organization: String,
+    /// Packets by what became of them, for all clients together.
+    pub radius_counters: BTreeMap<String, u64>,
+    /// The same for each resource's client.
+    pub client_counters: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// The answer to `GET status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// What the program is.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// Identifier of the database, part of every signature.
+    pub deployment: String,
+    /// Logins without a verdict.
+    pub logins_open: usize,
+    /// Of these, waiting for a device.
+    pub logins_waiting: usize,
+    /// Number of the last audit record.
+    pub audit_records: i64,
+    /// Its hash.
+    pub audit_hash: String,
+    /// Transactions of the database's writer since start.
+    pub writer_batches: u64,
+    /// Commits in them.
+    pub writer_commits: u64,
+    /// Commits in the largest.
+    pub writer_largest: u64,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Works, and somebody should know.
+    Note,
+    /// Something is wrong.
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// What was looked at.
+    pub about: String,
+    /// What was found, in plain words, and what to do.
+    pub text: String,
+}
+
+impl Finding {
+    /// As it should be.
+    pub fn ok(about: &str, text: impl Into<String>) -> Self {
+        Self { level: Level::Ok, about: about.to_owned(), text: text.into() }
+    }
+
+    /// Works, and somebody should know.
+    pub fn note(about: &str, text: impl Into<String>) -> Self {
+        Self { level: Level::Note, about: about.to_owned(), text: text.into() }
+    }
+
+    /// Something is wrong.
+    pub fn wrong(about: &str, text: impl Into<String>) -> Self {
+        Self { level: Level::Wrong, about: about.to_owned(), text: text.into() }
+    }
+}
+
+pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Response, AdminProblem> {
+    let store = api.desk.store();
+    let (seq, hash) = store.audit_head().await?;
+    let (open, writer) = (api.desk.figures(), store.writer_figures());
+    Ok(ok(&Status {
+        facts: api.facts.facts(),
+        deployment: store.deployment().await?.id,
+        logins_open: open.logins,
+        logins_waiting: open.pending,
+        audit_records: seq,
+        audit_hash: hash.to_string(),
+        writer_batches: writer.batches,
+        writer_commits: writer.commits,
+        writer_largest: writer.largest,
+    }))
+}
+
+pub(super) async fn doctor(State(api): State<Arc<AdminApi>>) -> Result<Response, AdminProblem> {
+    let mut out = api.facts.probe().await;
+    out.extend(audit(&api).await?);
+    out.extend(clock(&api).await?);
+    out.extend(users(&api).await?);
+    out.extend(resources(&api).await?);
+    let figures = api.desk.store().writer_figures();
+    out.push(Finding::ok(
+        "database",
+        format!(
+            "{} commits in {} transactions since start, {} in the largest",
+            figures.commits, figures.batches, figures.largest
+        ),
+    ));
+    Ok(ok(&out))
+}
+
+async fn audit(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
+    /// So many of the newest records are checked here; `audit verify` checks all.
+    const NEWEST: i64 = 1000;
+    let store = api.desk.store();
+    let (seq, _) = store.audit_head().await?;
+    let begin = seq.saturating_sub(NEWEST).max(0);
+    let before = match begin {
+        0 => Some((0, countersign_domain::AuditHash::START)),
+        _ => store.audit(begin.saturating_sub(1), 1).await?.first().map(|record| (record.seq, record.hash)),
+    };
+    let page = store.audit(begin, u32::try_from(NEWEST).unwrap_or(u32::MAX)).await?;
+    let checked = before.map(|before| countersign_domain::verify_chain(before, &page));
+    let mut out = vec![match checked {
+        Some(Ok(_)) => Finding::ok(
+            "audit",
+            format!("{seq} records, the newest {} checked; `countersign audit verify` checks all", page.len()),
+        ),
+        Some(Err(fault)) => Finding::wrong(
+            "audit",
+            format!(
+                "{fault}. Somebody changed the database by hand: keep a copy of it, and compare with an export or backup"
+            ),
+        ),
+        None => Finding::wrong("audit", format!("record {begin} is missing: run `countersign audit verify`")),
+    }];
+    if let Some(fault) = check_newest(&**store, &api.checkpoints).await? {
+        out.push(Finding::wrong("audit checkpoints", fault.detail));
+    }
+    Ok(out)
+}
+
+async fn clock(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
+    /// The year in which this was written; no clock that is right shows less.
+    const EARLIEST: Timestamp = Timestamp::from_seconds(1_767_225_600);
+    let now = api.desk.clock().now();
+    let newest = api.desk.store().audit_newest(1).await?;
+    let newest = newest.first().map_or(now, |record| Timestamp::from_micros(record.time));
+    Ok(vec![if now < EARLIEST {
+        Finding::wrong(
+            "clock",
+            format!("it shows {now}, which is long past: set it, and run a time service such as chrony"),
+        )
+    } else if newest > now.plus(core::time::Duration::from_secs(2)) {
+        Finding::wrong(
+            "clock",
+            format!(
+                "it shows {now}, and the last audit record is of {newest}: it was set back. Codes depend on it: run a time service such as chrony"
+            ),
+        )
+    } else {
+        Finding::ok("clock", format!("it shows {now}; codes of the app need it to be right to 30 seconds"))
+    }])
+}
+
+async fn users(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
+    /// So many names are written out.
+    const NAMED: usize = 10;
+    let (mut all, mut without, mut limited) = (0_usize, Vec::new(), Vec::new());
+    for user in api.desk.store().users().await? {
+        let Some(snapshot) = api.desk.store().snapshot(user.id).await? else { continue };
+        all = all.saturating_add(1);
+        if user.enabled && snapshot.active_devices().next().is_none() {
+            without.push(user.name.to_string());
+        }
+        let limits = api.limits(&snapshot);
+        if !limits.is_empty() {
+            limited.push(format!("{} ({})", user.name, limits.join("; ")));
+        }
+    }
+    let named = |names: &[String]| {
+        let shown: Vec<_> = names.iter().take(NAMED).map(String::as_str).collect();
+        let more = names.len().saturating_sub(shown.len());
+        if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+    };
+    let mut out = vec![if all == 0 {
+        Finding::note("users", "there are none: `countersign user add NAME` adds one")
+    } else {
+        Finding::ok("users", format!("{all}"))
+    }];
+    if !without.is_empty() {
+        out.push(Finding::note(
+            "users",
+            format!("without a device, so nobody asks them and they cannot log on: {}. `countersign activation issue NAME` adds one", named(&without)),
+        ));
+    }
+    if !limited.is_empty() {
+        out.push(Finding::note(
+            "users",
+            format!("limited: {}. `countersign user unlock NAME --reason …` lifts pauses and freezes", named(&limited)),
+        ));
+    }
+    Ok(out)
+}
+
+async fn resources(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
+    let all = api.desk.store().resources().await?;
+    let mut out = vec![if all.is_empty() {
+        Finding::note(
+            "resources",
+            "there are none: `countersign resource add NAME --client ADDRESS --generate-secret` adds one",
+        )
+    } else {
+        Finding::ok("resources", format!("{}", all.len()))
+    }];
+    for (resource, clients) in all {
+        if clients.iter().any(|client| !client.require_message_authenticator) {
+            out.push(Finding::note(
+                "resources",
+                format!(
+                    "{} takes packets without Message-Authenticator: `countersign resource set {} --require-message-authenticator` once its client sends it",
+                    resource.name, resource.name
+                ),
+            ));
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,314 @@
+//! Users: list, add, show, enable, disable, unlock, remove.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use countersign_desk::hash_password;
+use countersign_domain::{
+    Commit, DeviceState, EventKind, HostileText, LimitScope, LoginName, Secret, Timestamp, User, UserId, UserSnapshot,
+    Write,
+};
+use countersign_storage::CommitError;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    Actor, AdminApi, AdminCode, AdminProblem, check_shown,
+    json::{Body, Name, answer, ok, secret},
+};
+
+/// A user as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    /// Immutable identifier.
+    pub id: String,
+    /// Login name.
+    pub name: String,
+    /// Name on screens.
+    pub display_name: String,
+    /// Whether logins are taken.
+    pub enabled: bool,
+    /// Whether there is a local password.
+    pub has_password: bool,
+    /// Devices that may answer.
+    pub devices: usize,
+    /// Devices that were suspended.
+    pub devices_suspended: usize,
+    /// What is paused, spent or frozen, in words; empty when nothing is.
+    pub limits: Vec<String>,
+    /// When the user was added.
+    pub created_at: String,
+}
+
+/// What `POST users` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddUser {
+    name: String,
+    #[serde(default)]
+    display_name: Option<String>,
+    /// Absent: the user has no local password.
+    #[serde(default, deserialize_with = "secret")]
+    password: Option<Secret>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Unlock {
+    #[serde(default)]
+    reason: String,
+}
+
+impl AdminApi {
+    async fn snapshot(&self, id: UserId, name: &str) -> Result<UserSnapshot, AdminProblem> {
+        self.desk.store().snapshot(id).await?.ok_or_else(|| {
+            AdminProblem::new(AdminCode::UserUnknown, format!("the user {name} was removed at the same time"))
+        })
+    }
+
+    /// What is limited, in words, with the resource where it is one.
+    pub(super) fn limits(&self, snapshot: &UserSnapshot) -> Vec<String> {
+        let now = self.desk.clock().now();
+        let table = Arc::clone(&self.desk.resources().borrow());
+        let mut out = Vec::new();
+        for scoped in &snapshot.limits {
+            let place = match scoped.scope {
+                LimitScope::User(_) => String::new(),
+                LimitScope::UserAt(_, resource) => {
+                    let seat = table.seats().iter().find(|seat| seat.resource.id == resource);
+                    let name = seat.map_or_else(|| resource.to_string(), |seat| seat.resource.name.clone());
+                    format!(" (at {name})")
+                }
+            };
+            out.extend(scoped.limits.describe(now).into_iter().map(|words| words + &place));
+        }
+        out
+    }
+
+    fn view(&self, snapshot: &UserSnapshot) -> UserView {
+        let user = &snapshot.user;
+        UserView {
+            id: user.id.to_string(),
+            name: user.name.to_string(),
+            display_name: user.display_name.clone(),
+            enabled: user.enabled,
+            has_password: user.password.is_some(),
+            devices: snapshot.active_devices().count(),
+            devices_suspended: snapshot.devices.iter().filter(|device| device.state == DeviceState::Suspended).count(),
+            limits: self.limits(snapshot),
+            created_at: user.created_at.to_rfc3339(),
+        }
+    }
+
+    async fn view_of(&self, name: &str) -> Result<UserView, AdminProblem> {
+        let user = self.user(name).await?;
+        Ok(self.view(&self.snapshot(user.id, name).await?))
+    }
+}
+
+pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Response, AdminProblem> {
+    let mut out = Vec::new();
+    for user in api.desk.store().users().await? {
+        // A user who was removed since is left out.
+        if let Some(snapshot) = api.desk.store().snapshot(user.id).await? {
+            out.push(api.view(&snapshot));
+        }
+    }
+    Ok(ok(&out))
+}
+
+pub(super) async fn show(State(api): State<Arc<AdminApi>>, Name(name): Name) -> Result<Response, AdminProblem> {
+    Ok(ok(&api.view_of(&name).await?))
+}
+
+pub(super) async fn add(
+    State(api): State<Arc<AdminApi>>,
+    actor: Actor,
+    Body(new): Body<AddUser>,
+) -> Result<Response, AdminProblem> {
+    let name = LoginName::new(&new.name)
+        .map_err(|fault| AdminProblem::new(AdminCode::NameInvalid, format!("{fault}: choose another")))?;
+    let display_name = new.display_name.unwrap_or_else(|| name.as_str().chars().take(64).collect());
+    check_shown("display name", &display_name)?;
+    let password = match new.password {
+        None => None,
+        Some(password) => {
+            let entropy = Arc::clone(api.desk.entropy());
+            let hashed = tokio::task::spawn_blocking(move || hash_password(&password, &*entropy)).await;
+            let hashed = hashed.map_err(|_| AdminProblem::new(AdminCode::Internal, "the password was not hashed"))?;
+            Some(
+                hashed.map_err(|fault| {
+                    AdminProblem::new(AdminCode::PasswordRefused, format!("{fault}: choose another"))
+                })?,
+            )
+        }
+    };
+    let now = api.desk.clock().now();
+    let user = User {
+        id: UserId::new(now, &**api.desk.entropy()),
+        name,
+        display_name,
+        enabled: true,
+        password,
+        created_at: now,
+    };
+    let view = api.view(&UserSnapshot { user: user.clone(), devices: Vec::new(), limits: Vec::new() });
+    let mut event = api.change(actor, EventKind::UserAdded, None::<&()>, Some(&facts(&user)));
+    event.user_id = Some(user.id);
+    event.user_typed = Some(HostileText::from(user.name.as_str()));
+    let name = user.name.to_string();
+    let commit = Commit { writes: vec![Write::AddUser(user)], audit: vec![event] };
+    api.desk.write(commit).await.map_err(|fault| {
+        AdminProblem::of_commit(fault, |_| {
+            AdminProblem::new(
+                AdminCode::UserExists,
+                format!("a user {name} exists already (letter case makes no difference): choose another name"),
+            )
+        })
+    })?;
+    Ok(answer(StatusCode::CREATED, &view))
+}
+
+/// What a record says of a user.
+fn facts(user: &User) -> serde_json::Value {
+    json!({
+        "name": user.name.as_str(),
+        "display_name": user.display_name,
+        "enabled": user.enabled,
+        "password": if user.password.is_some() { "(set)" } else { "(none)" },
+    })
+}
+
+pub(super) async fn enable(
+    State(api): State<Arc<AdminApi>>,
+    actor: Actor,
+    Name(name): Name,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Response, AdminProblem> {
+    set_enabled(&api, actor, &name, true).await
+}
+
+pub(super) async fn disable(
+    State(api): State<Arc<AdminApi>>,
+    actor: Actor,
+    Name(name): Name,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Response, AdminProblem> {
+    set_enabled(&api, actor, &name, false).await
+}
+
+/// An empty body, or `{}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+async fn set_enabled(api: &AdminApi, actor: Actor, name: &str, enabled: bool) -> Result<Response, AdminProblem> {
+    let _one = api.changes.lock().await;
+    let user = api.user(name).await?;
+    if user.enabled != enabled {
+        let kind = if enabled { EventKind::UserEnabled } else { EventKind::UserDisabled };
+        let (before, after) = (json!({"enabled": user.enabled}), json!({"enabled": enabled}));
+        let mut event = api.change(actor, kind, Some(&before), Some(&after));
+        event.user_id = Some(user.id);
+        event.user_typed = Some(HostileText::from(user.name.as_str()));
+        let commit = Commit { writes: vec![Write::SetUserEnabled { id: user.id, enabled }], audit: vec![event] };
+        api.desk.write(commit).await.map_err(|fault| AdminProblem::of_commit(fault, |_| AdminProblem::conflict()))?;
+    }
+    Ok(ok(&api.view_of(name).await?))
+}
+
+pub(super) async fn unlock(
+    State(api): State<Arc<AdminApi>>,
+    actor: Actor,
+    Name(name): Name,
+    Body(body): Body<Unlock>,
+) -> Result<Response, AdminProblem> {
+    /// Logins change counters too, so somebody may be quicker.
+    const TRIES: usize = 10;
+    let reason = body.reason.trim();
+    if reason.is_empty() {
+        return Err(AdminProblem::new(
+            AdminCode::ReasonMissing,
+            "unlocking needs a reason, which is recorded: --reason \"who asked, and how you knew that it was them\"",
+        ));
+    }
+    let _one = api.changes.lock().await;
+    let user = api.user(&name).await?;
+    for _ in 0..TRIES {
+        let snapshot = api.snapshot(user.id, &name).await?;
+        let before = api.limits(&snapshot);
+        let now = api.desk.clock().now();
+        let writes: Vec<Write> = snapshot.limits.iter().filter_map(unlocked).collect();
+        let after = UserSnapshot { limits: after(&snapshot, &writes), ..snapshot };
+        let after = api.limits(&after);
+        let mut event = countersign_domain::AuditEvent::new(now, EventKind::UserUnlocked, actor.0.clone());
+        event.user_id = Some(user.id);
+        event.user_typed = Some(HostileText::from(user.name.as_str()));
+        let reason: String = reason.chars().take(500).collect();
+        event.detail =
+            Some(json!({"before": {"limits": before}, "after": {"limits": after}, "reason": reason}).to_string());
+        match api.desk.write(Commit { writes, audit: vec![event] }).await {
+            Ok(()) => return Ok(ok(&api.view_of(&name).await?)),
+            Err(CommitError::Conflict(_)) => {}
+            Err(CommitError::Store(fault)) => return Err(fault.into()),
+        }
+    }
+    Err(AdminProblem::conflict())
+}
+
+fn unlocked(scoped: &countersign_domain::ScopedLimits) -> Option<Write> {
+    let mut limits = scoped.limits.clone();
+    limits.unlock();
+    (limits != scoped.limits).then_some(Write::SetLimits { scope: scoped.scope, expected: scoped.version, limits })
+}
+
+fn after(snapshot: &UserSnapshot, writes: &[Write]) -> Vec<countersign_domain::ScopedLimits> {
+    let mut all = snapshot.limits.clone();
+    for write in writes {
+        if let Write::SetLimits { scope, limits, .. } = write
+            && let Some(scoped) = all.iter_mut().find(|scoped| scoped.scope == *scope)
+        {
+            scoped.limits = limits.clone();
+        }
+    }
+    all
+}
+
+pub(super) async fn remove(
+    State(api): State<Arc<AdminApi>>,
+    actor: Actor,
+    Name(name): Name,
+) -> Result<StatusCode, AdminProblem> {
+    let _one = api.changes.lock().await;
+    let user = api.user(&name).await?;
+    let snapshot = api.snapshot(user.id, &name).await?;
+    let mut before = facts(&user);
+    if let Some(before) = before.as_object_mut() {
+        let devices: Vec<_> = snapshot
+            .devices
+            .iter()
+            .map(|device| json!({"id": device.id.to_string(), "name": device.name.to_string(), "state": device.state.as_str()}))
+            .collect();
+        before.insert("devices".to_owned(), devices.into());
+    }
+    let mut event = api.change(actor, EventKind::UserRemoved, Some(&before), None::<&()>);
+    event.user_id = Some(user.id);
+    event.user_typed = Some(HostileText::from(user.name.as_str()));
+    // Streams of the devices end with them.
+    let mut writes: Vec<Write> = snapshot
+        .devices
+        .iter()
+        .map(|device| Write::SetDeviceState { id: device.id, from: device.state, to: DeviceState::Removed })
+        .collect();
+    writes.push(Write::RemoveUser(user.id));
+    api.desk
+        .write(Commit { writes, audit: vec![event] })
+        .await
+        .map_err(|fault| AdminProblem::of_commit(fault, |_| AdminProblem::conflict()))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A time as shown, or the text `never`.
+pub(super) fn shown(time: Timestamp) -> String {
+    time.to_rfc3339()
+}
