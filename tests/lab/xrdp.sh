@@ -15,7 +15,8 @@
 # Needs root. Nothing in /etc is changed, and in /run only an empty /run/xrdp may be made: the daemons run in a mount namespace where /etc/passwd, shadow and group,
 # /etc/pam.d/xrdp-sesman, /etc/xrdp/sesman.ini and /run/xrdp are bind mounts of files under $LAB/xrdp.
 #
-# pam_radius_auth 2.0.0 sends no Message-Authenticator: the resource needs --no-require-message-authenticator.
+# Works with xrdp 0.9 and 0.10. pam_radius_auth 2.0.0 sends no Message-Authenticator: its resource needs
+# --no-require-message-authenticator; 3.0.0 sends it.
 . "$(dirname "$0")/common.sh"
 STATE=$LAB/xrdp
 PORTS=$STATE/ports
@@ -157,6 +158,19 @@ FuseMountName=thinclient_drives
 INI
 }
 
+# xrdp 0.9 listens on the port; 0.10 on a socket in its folder, whatever the file says.
+wait_sesman() {
+  for _ in $(seq 200); do
+    [ -z "$(find "$STATE/run" -name 'sesman.socket' -type s)" ] || return 0
+    (exec 3<>"/dev/tcp/127.0.0.1/$SESMAN_PORT") 2>/dev/null && return 0
+    (exec 3<>"/dev/tcp/::1/$SESMAN_PORT") 2>/dev/null && return 0
+    alive sesman || break
+    sleep 0.1
+  done
+  tail -n 20 "$STATE"/sesman*.log >&2
+  die "sesman does not listen"
+}
+
 # in_namespace CMD...: run CMD where the lab's files stand in for the machine's. One namespace for both daemons would be
 # enough, but each can then be stopped for itself.
 in_namespace() {
@@ -185,7 +199,7 @@ case ${1:-} in
     configure
     mkdir -p /run/xrdp # the place for the bind mount; stays empty
     start sesman "$0" _in_namespace xrdp-sesman -n -c "$STATE/etc/sesman.ini"
-    wait_tcp "$SESMAN_PORT" sesman
+    wait_sesman
     start xrdp "$0" _in_namespace xrdp -n -c "$STATE/etc/xrdp.ini"
     wait_tcp "$RDP_PORT" xrdp
     echo "$RDP_PORT"
