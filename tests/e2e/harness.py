@@ -158,12 +158,14 @@ class Server:
 
     def audit(self, **fields) -> list[dict]:
         """The audit records with these fields, oldest first."""
-        records = sorted(self.ask("audit", "list"), key=lambda record: record["seq"])
+        result = self.cli("audit", "export")
+        assert result.code == 0, result
+        records = [json.loads(line) for line in result.out.splitlines()]
         return [record for record in records if all(record[name] == value for name, value in fields.items())]
 
     def verdicts(self, **fields) -> list[dict]:
-        """The audit records that end a login, accepted or rejected."""
-        return [record for record in self.audit(**fields) if record["result"] in ("accept", "reject")]
+        """The audit records that end a login."""
+        return self.audit(event="login.ended", **fields)
 
     # Whom it knows.
 
@@ -184,11 +186,11 @@ class Server:
         name = name or f"resource-{source.rsplit('.', 1)[1]}"
         secret = f"canary-secret-of-{name}-0123456789"
         self.canaries.add(secret)
-        self.ask(
+        made = self.ask(
             "resource", "add", name, "--kind", "radius", "--client", f"{source}/32", "--secret-stdin",
             "--primary", primary, "--answer-by", answer_by, *options, stdin=secret + "\n",
         )  # fmt: skip
-        return Resource(self, name, source, secret)
+        return Resource(self, made["id"], name, source, secret)
 
 
 @dataclass
@@ -246,6 +248,7 @@ class User:
 @dataclass
 class Resource:
     server: Server
+    id: str
     name: str
     source: str
     secret: str

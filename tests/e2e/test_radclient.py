@@ -23,7 +23,7 @@ def test_radclient_is_accepted_when_the_phone_verifies(resource, user):
     result = finished(login)
     assert result.code == 0 and "Received Access-Accept" in result.out, result.out
     [verdict] = resource.server.verdicts(user_typed=alice.name)
-    assert (verdict["result"], verdict["reason"], verdict["resource"]) == ("accept", "approved", resource.name)
+    assert (verdict["result"], verdict["reason"], verdict["resource"]) == ("accept", "approved", resource.id)
 
 
 @pytest.mark.parametrize(("answer", "reason"), [("deny", "denied"), ("deny_report", "denied_reported")])
