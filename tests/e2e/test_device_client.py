@@ -44,7 +44,7 @@ def refused(action, *arguments) -> tuple[int, str]:
     """The status and code with which the server refuses."""
     with pytest.raises(Problem) as caught:
         action(*arguments)
-    return caught.value.answer.status, caught.value.answer.json["code"]
+    return caught.value.status, caught.value.code
 
 
 @pytest.mark.parametrize("by", ["code", "qr"])
