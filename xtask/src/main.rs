@@ -21,6 +21,7 @@ usage: cargo xtask TASK
 
   ci                         format, lints, edges between crates, texts, Rust tests
   check-deps                 only the edges between crates
+  check-text                 only the texts: ARCHITECTURE.md is complete, nothing names a machine or a registry's host
   soak [--seeds N] [--logins N]
                              the long runs: N seeds of the model test, N logins under kill -9";
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci(),
         ["check-deps"] => deps::check(),
+        ["check-text"] => text::check(),
         ["soak", options @ ..] => soak::soak(options),
         _ => {
             eprintln!("{USAGE}");
