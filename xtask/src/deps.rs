@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::command::output;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tier {
+enum Tier {
     /// No I/O, no clock, no random source.
     Core,
     /// Runtime, sockets, storage.
@@ -21,9 +21,9 @@ pub(crate) enum Tier {
     Internal,
 }
 
-pub(crate) struct Rule {
-    pub(crate) name: &'static str,
-    pub(crate) tier: Tier,
+struct Rule {
+    name: &'static str,
+    tier: Tier,
     /// Which of ours it may depend on.
     may: May,
 }
@@ -46,7 +46,7 @@ const DESK: &str = "countersign-desk";
 const CORE: &[&str] = &[DEVICE_PROTOCOL, DOMAIN, ENGINE, RADIUS];
 
 /// One line for each crate of the workspace.
-pub(crate) const RULES: &[Rule] = &[
+const RULES: &[Rule] = &[
     rule(DEVICE_PROTOCOL, Tier::Core, May::Only(CORE)),
     rule(DOMAIN, Tier::Core, May::Only(CORE)),
     rule(ENGINE, Tier::Core, May::Only(CORE)),
@@ -56,6 +56,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(DESK, Tier::Service, May::Only(&[ENGINE, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
     rule("countersign-radius-server", Tier::Service, May::Only(&[DESK, RADIUS, DOMAIN])),
     rule("countersign-api", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL, RADIUS])),
+    rule("countersign-push", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
     rule("countersign", Tier::Edge, May::Anything),
     rule("countersign-testkit", Tier::Internal, May::Anything),
     rule("xtask", Tier::Internal, May::Only(&[])),
@@ -71,10 +72,18 @@ struct Edge {
     to: String,
 }
 
+/// The names of our crates.
+pub(crate) fn crates() -> Result<BTreeSet<String>> {
+    Ok(workspace(&metadata()?)?.0)
+}
+
+fn metadata() -> Result<Value> {
+    let text = output("cargo", &["metadata", "--no-deps", "--format-version", "1"])?;
+    serde_json::from_str(&text).context("cargo metadata")
+}
+
 pub(crate) fn check() -> Result<()> {
-    let metadata: Value =
-        serde_json::from_str(&output("cargo", &["metadata", "--locked", "--no-deps", "--format-version", "1"])?)?;
-    let (crates, edges) = workspace(&metadata)?;
+    let (crates, edges) = workspace(&metadata()?)?;
     let mut faults = broken_rules(RULES, &crates, &edges);
     for rule in RULES.iter().filter(|rule| rule.tier == Tier::Core && crates.contains(rule.name)) {
         let tree = output(
