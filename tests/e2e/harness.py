@@ -103,7 +103,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment() | {"RUST_LOG": "debug"},
+                env=environment() | {"COUNTERSIGN_LOG": "debug"},
                 start_new_session=True,
             )
 
