@@ -1,4 +1,16 @@
-//! Parts for tests: a clock that is turned by hand, randomness that can be repeated.
+//! Parts for tests: a clock that is turned by hand, randomness that can be repeated, a desk over a database of its own,
+//! a scripted NAS and a device that answers.
+#![expect(clippy::missing_panics_doc, reason = "what fails here fails the test that uses it")]
+
+mod device;
+mod nas;
+mod phone;
+mod site;
+
+pub use device::SoftDevice;
+pub use nas::{Ask, Nas, Packet, Reply};
+pub use phone::SoftPhone;
+pub use site::{NewResource, Site};
 
 use std::sync::{Mutex, PoisonError};
 
