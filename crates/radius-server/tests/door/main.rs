@@ -1,0 +1,18 @@
+//! The door over real UDP, in front of a desk over a real database.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what fails here fails a test"
+)]
+
+mod attributes;
+mod bounds;
+mod concurrent;
+mod credentials;
+mod discarded;
+mod house;
+mod rejects;
+mod retransmissions;
+mod sockets;
