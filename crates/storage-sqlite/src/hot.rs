@@ -1,91 +1,22 @@
 //! The writes of logins, in bulk: what a batch of commits needs to know is read with one statement per table, each
 //! commit is judged in its order against that, and what holds is written with one statement per table.
 //!
-//! A statement takes its rows as one JSON text through `json_each`: identifiers and octets in hexadecimal. Each repeats
-//! the condition that the judgement rests on, and the number of rows that it changes must be the number that was judged
-//! to hold: anything else undoes the whole batch.
+//! Each statement repeats the condition that the judgement rests on, and the number of rows that it changes must be the
+//! number that was judged to hold: anything else undoes the whole batch.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use countersign_domain::{
     AuditRecord, Challenge, ChallengeId, ChallengeState, Closing, ClosingState, DeviceId, LimitScope, Limits, LoginId,
     UserId, Write,
 };
 use countersign_storage::StoreError;
-use data_encoding::HEXLOWER;
-use serde::{Serialize, Serializer};
 use sqlx::SqliteConnection;
 
-use crate::error::{inconsistent, unavailable};
+use crate::bulk::{Rows, Template, bind};
+use crate::error::unavailable;
 use crate::rows::{Fields, PENDING, StoredDecision, scope};
-
-/// Octets as hexadecimal text.
-pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
-
-impl Serialize for Hex<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut short = [0; 128];
-        match short.get_mut(..self.0.len().saturating_mul(2)) {
-            Some(out) => {
-                HEXLOWER.encode_mut(self.0, out);
-                serializer.serialize_str(core::str::from_utf8(out).unwrap_or_default())
-            }
-            None => serializer.serialize_str(&HEXLOWER.encode(self.0)),
-        }
-    }
-}
-
-/// Rows for one statement: a JSON array that grows.
-#[derive(Default)]
-struct Rows {
-    json: Vec<u8>,
-    count: u64,
-}
-
-impl Rows {
-    fn push(&mut self, row: &impl Serialize) -> Result<(), StoreError> {
-        self.json.push(if self.count == 0 { b'[' } else { b',' });
-        serde_json::to_writer(&mut self.json, row).map_err(|fault| unavailable(&fault))?;
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Runs `sql` over the rows, which end with it, and requires that it changes as many rows of `table`.
-    async fn write(
-        &mut self,
-        conn: &mut SqliteConnection,
-        table: &'static str,
-        sql: &'static str,
-    ) -> Result<(), StoreError> {
-        let Some(json) = self.text()? else { return Ok(()) };
-        let wanted = std::mem::take(&mut self.count);
-        let changed = sqlx::query(sql).bind(json).execute(conn).await.map_err(|fault| unavailable(&fault))?.rows_affected();
-        if changed == wanted {
-            Ok(())
-        } else {
-            Err(inconsistent(table, format!("a write changed {changed} rows where {wanted} were judged to hold")))
-        }
-    }
-
-    /// Runs `sql` over the rows, which end with it, and returns what it finds.
-    async fn read(
-        &mut self,
-        conn: &mut SqliteConnection,
-        sql: &'static str,
-    ) -> Result<Vec<sqlx::sqlite::SqliteRow>, StoreError> {
-        let Some(json) = self.text()? else { return Ok(Vec::new()) };
-        self.count = 0;
-        sqlx::query(sql).bind(json).fetch_all(conn).await.map_err(|fault| unavailable(&fault))
-    }
-
-    fn text(&mut self) -> Result<Option<String>, StoreError> {
-        if self.count == 0 {
-            return Ok(None);
-        }
-        self.json.push(b']');
-        String::from_utf8(std::mem::take(&mut self.json)).map(Some).map_err(|fault| unavailable(&fault))
-    }
-}
 
 /// A row that a write changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,16 +37,13 @@ fn target(write: &Write) -> Option<Target> {
     }
 }
 
-/// Whether a commit has hot writes only, and not two for one row.
+/// Whether a commit has hot writes only, a few of them, and not two for one row.
 pub(crate) fn is_hot(writes: &[Write]) -> bool {
-    match writes {
-        [] => true,
-        [one] => target(one).is_some(),
-        many => {
-            let mut seen = HashSet::with_capacity(many.len());
-            many.iter().all(|write| target(write).is_some_and(|target| seen.insert(target)))
-        }
-    }
+    writes.len() <= 16
+        && writes.iter().enumerate().all(|(place, write)| {
+            let found = target(write);
+            found.is_some() && !writes.iter().take(place).any(|earlier| target(earlier) == found)
+        })
 }
 
 struct ChallengeGuard {
@@ -124,80 +52,133 @@ struct ChallengeGuard {
     pending: bool,
 }
 
-/// What the conditions of a batch rest on, kept up as its commits are judged.
-#[derive(Default)]
-pub(crate) struct Guards {
-    challenges: HashMap<ChallengeId, ChallengeGuard>,
-    /// Absent: version 0.
-    limits: HashMap<LimitScope, u64>,
-    /// Last steps of active devices.
-    steps: HashMap<DeviceId, u64>,
-    users: HashSet<UserId>,
+/// Rows of one table as the writer knows them; `None` is known to be absent.
+struct Known<K, V>(HashMap<K, Option<V>>);
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
 }
 
+impl<K: Eq + Hash, V> Known<K, V> {
+    /// Takes a row for absent until it is found; whether it has to be looked for.
+    fn ask(&mut self, key: K) -> bool {
+        let mut asked = false;
+        self.0.entry(key).or_insert_with(|| {
+            asked = true;
+            None
+        });
+        asked
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        self.0.get(key)?.as_ref()
+    }
+
+    fn set(&mut self, key: K, value: V) {
+        self.0.insert(key, Some(value));
+    }
+}
+
+/// What the conditions of hot writes rest on, kept up as commits are judged. Nobody else writes to the database, so it
+/// stays true from batch to batch, until a batch fails or something else than a hot write is made: then it is forgotten.
+#[derive(Default)]
+pub(crate) struct Guards {
+    challenges: Known<ChallengeId, ChallengeGuard>,
+    /// Versions.
+    limits: Known<LimitScope, u64>,
+    /// Last steps of active devices.
+    steps: Known<DeviceId, u64>,
+    users: Known<UserId, ()>,
+}
+
+static FIND_CHALLENGES: Template = Template::new(
+    "SELECT c.id, c.login, c.expires_at, c.state FROM ",
+    1,
+    " j CROSS JOIN challenges c ON c.id = j.column1",
+);
+static FIND_LIMITS: Template = Template::new(
+    "SELECT l.user, l.resource, l.version FROM ",
+    2,
+    " j CROSS JOIN limits l ON l.user = j.column1 AND l.resource = j.column2",
+);
+static FIND_STEPS: Template = Template::new(
+    "SELECT t.device, t.last_step FROM ",
+    1,
+    " j CROSS JOIN totp_steps t ON t.device = j.column1 CROSS JOIN devices d ON d.id = t.device AND d.state = 'active'",
+);
+static FIND_USERS: Template =
+    Template::new("SELECT u.id FROM ", 1, " j CROSS JOIN users u ON u.id = j.column1");
+
 impl Guards {
-    /// Reads what `writes` need.
+    /// Rows that are remembered at most, about.
+    const MOST: usize = 65_536;
+
+    /// Forgets everything when it has become much.
+    pub(crate) fn trim(&mut self) {
+        let rows = self.challenges.0.len() + self.limits.0.len() + self.steps.0.len() + self.users.0.len();
+        if rows > Self::MOST {
+            *self = Self::default();
+        }
+    }
+
+    /// Reads what `writes` need and is not known.
     pub(crate) async fn load(
+        &mut self,
         conn: &mut SqliteConnection,
         writes: impl Iterator<Item = &Write>,
-    ) -> Result<Self, StoreError> {
-        let mut guards = Self::default();
-        let (mut challenges, mut limits, mut steps, mut users) =
-            (Rows::default(), Rows::default(), Rows::default(), Rows::default());
+    ) -> Result<(), StoreError> {
+        let (mut challenges, mut limits, mut steps, mut users) = (
+            Rows::new(&FIND_CHALLENGES),
+            Rows::new(&FIND_LIMITS),
+            Rows::new(&FIND_STEPS),
+            Rows::new(&FIND_USERS),
+        );
         for write in writes {
-            match write {
-                Write::OpenChallenge(challenge) => {
-                    challenges.push(&Hex(challenge.id.as_octets()))?;
-                    users.push(&Hex(challenge.user.as_uuid().as_bytes()))?;
+            let user = match write {
+                Write::OpenChallenge(challenge) => Some(challenge.user),
+                Write::SetLimits { scope, .. } => Some(scope.user()),
+                _ => None,
+            };
+            if let Some(user) = user
+                && self.users.ask(user)
+            {
+                users.push(|row| bind!(row; octets(user.as_uuid())))?;
+            }
+            match target(write) {
+                Some(Target::Challenge(id)) if self.challenges.ask(id) => {
+                    challenges.push(|row| bind!(row; id.as_octets().to_vec()))?;
                 }
-                Write::CloseChallenge { id, .. } | Write::ReassignChallenge { id, .. } => {
-                    challenges.push(&Hex(id.as_octets()))?;
+                Some(Target::Limits(scope)) if self.limits.ask(scope) => {
+                    limits.push(|row| bind!(row; octets(scope.user().as_uuid()), resource(scope)))?;
                 }
-                Write::SetLimits { scope, .. } => {
-                    limits.push(&ScopeRow::from(scope))?;
-                    users.push(&Hex(scope.user().as_uuid().as_bytes()))?;
+                Some(Target::Step(device)) if self.steps.ask(device) => {
+                    steps.push(|row| bind!(row; octets(device.as_uuid())))?;
                 }
-                Write::BurnTotpStep { device, .. } => steps.push(&Hex(device.as_uuid().as_bytes()))?,
                 _ => {}
             }
         }
-        let found = challenges.read(
-            conn,
-            "SELECT c.id, c.login, c.expires_at, c.state FROM json_each(?1) j \
-             CROSS JOIN challenges c ON c.id = unhex(j.value)",
-        );
-        for row in found.await? {
+        for row in challenges.read(conn).await? {
             let mut fields = Fields::new(&row, "challenges");
             let id = fields.challenge_id()?;
             let login = LoginId::from_uuid(fields.uuid()?);
             let expires_at = fields.next()?;
             let pending = fields.next::<&str>()? == PENDING;
-            guards.challenges.insert(id, ChallengeGuard { login, expires_at, pending });
+            self.challenges.set(id, ChallengeGuard { login, expires_at, pending });
         }
-        let found = limits.read(
-            conn,
-            "SELECT l.user, l.resource, l.version FROM json_each(?1) j \
-             CROSS JOIN limits l ON l.user = unhex(j.value ->> 0) AND l.resource = unhex(j.value ->> 1)",
-        );
-        for row in found.await? {
+        for row in limits.read(conn).await? {
             let mut fields = Fields::new(&row, "limits");
-            guards.limits.insert(scope(&mut fields)?, fields.unsigned()?);
+            self.limits.set(scope(&mut fields)?, fields.unsigned()?);
         }
-        let found = steps.read(
-            conn,
-            "SELECT t.device, t.last_step FROM json_each(?1) j CROSS JOIN totp_steps t ON t.device = unhex(j.value) \
-             CROSS JOIN devices d ON d.id = t.device AND d.state = 'active'",
-        );
-        for row in found.await? {
+        for row in steps.read(conn).await? {
             let mut fields = Fields::new(&row, "totp_steps");
-            guards.steps.insert(DeviceId::from_uuid(fields.uuid()?), fields.unsigned()?);
+            self.steps.set(DeviceId::from_uuid(fields.uuid()?), fields.unsigned()?);
         }
-        let found =
-            users.read(conn, "SELECT u.id FROM json_each(?1) j CROSS JOIN users u ON u.id = unhex(j.value)");
-        for row in found.await? {
-            guards.users.insert(UserId::from_uuid(Fields::new(&row, "users").uuid()?));
+        for row in users.read(conn).await? {
+            self.users.set(UserId::from_uuid(Fields::new(&row, "users").uuid()?), ());
         }
-        Ok(guards)
+        Ok(())
     }
 
     /// Judges a commit whose writes are hot: all conditions hold, and later commits are judged after it; or the place of
@@ -216,8 +197,8 @@ impl Guards {
         let pending = |id| self.challenges.get(id).filter(|guard| guard.pending);
         match write {
             Write::OpenChallenge(challenge) => {
-                !self.challenges.contains_key(&challenge.id)
-                    && self.users.contains(&challenge.user)
+                self.challenges.get(&challenge.id).is_none()
+                    && self.users.get(&challenge.user).is_some()
                     && challenge.state == ChallengeState::Pending
             }
             Write::CloseChallenge { id, closing } => pending(id).is_some_and(|guard| {
@@ -225,7 +206,7 @@ impl Guards {
             }),
             Write::ReassignChallenge { id, from, .. } => pending(id).is_some_and(|guard| guard.login == *from),
             Write::SetLimits { scope, expected, .. } => {
-                self.users.contains(&scope.user())
+                self.users.get(&scope.user()).is_some()
                     && self.limits.get(scope).copied().unwrap_or(0) == *expected
                     && i64::try_from(expected.saturating_add(1)).is_ok()
             }
@@ -244,70 +225,103 @@ impl Guards {
                     expires_at: challenge.expires_at.as_micros(),
                     pending: true,
                 };
-                self.challenges.insert(challenge.id, guard);
+                self.challenges.set(challenge.id, guard);
             }
             Write::CloseChallenge { id, .. } => {
-                if let Some(guard) = self.challenges.get_mut(id) {
+                if let Some(guard) = self.challenges.0.get_mut(id).and_then(Option::as_mut) {
                     guard.pending = false;
                 }
             }
             Write::ReassignChallenge { id, to, .. } => {
-                if let Some(guard) = self.challenges.get_mut(id) {
+                if let Some(guard) = self.challenges.0.get_mut(id).and_then(Option::as_mut) {
                     guard.login = *to;
                 }
             }
             Write::SetLimits { scope, expected, .. } => {
-                self.limits.insert(*scope, expected.saturating_add(1));
+                self.limits.set(*scope, expected.saturating_add(1));
             }
             Write::BurnTotpStep { device, step } => {
-                self.steps.insert(*device, *step);
+                self.steps.set(*device, *step);
             }
             _ => {}
         }
     }
 }
 
-#[derive(Serialize)]
-struct ScopeRow<'a>(Hex<'a>, Hex<'a>);
-
-impl<'a> From<&'a LimitScope> for ScopeRow<'a> {
-    fn from(scope: &'a LimitScope) -> Self {
-        match scope {
-            LimitScope::User(user) => Self(Hex(user.as_uuid().as_bytes()), Hex(&[])),
-            LimitScope::UserAt(user, resource) => {
-                Self(Hex(user.as_uuid().as_bytes()), Hex(resource.as_uuid().as_bytes()))
-            }
-        }
-    }
+fn octets(id: &uuid::Uuid) -> Vec<u8> {
+    id.as_bytes().to_vec()
 }
 
-#[derive(Serialize)]
-struct OpenRow<'a>(
-    Hex<'a>,
-    Hex<'a>,
-    Hex<'a>,
-    Hex<'a>,
-    Hex<'a>,
-    Hex<'a>,
-    &'static str,
-    &'static str,
-    Hex<'a>,
-    i64,
-    i64,
+/// Empty for the scope that is everywhere.
+fn resource(scope: LimitScope) -> Vec<u8> {
+    scope.resource().map_or_else(Vec::new, |resource| octets(resource.as_uuid()))
+}
+
+static OPEN_CHALLENGES: Template = Template::new(
+    "INSERT INTO challenges (id, login, user, resource, nonce, context, number_mode, user_verification, devices, \
+     created_at, expires_at, state) SELECT column1, column2, column3, column4, column5, column6, column7, column8, \
+     column9, column10, column11, 'pending' FROM ",
+    11,
+    " WHERE column1 IS NOT NULL",
+);
+static CLOSE_CHALLENGES: Template = Template::new(
+    "UPDATE challenges SET state = j.column2, closed_at = j.column3, decision = j.column4 FROM ",
+    4,
+    " j WHERE challenges.id = j.column1 AND challenges.state = 'pending' \
+     AND (j.column2 <> 'approved' OR challenges.expires_at > j.column3)",
+);
+static REASSIGN_CHALLENGES: Template = Template::new(
+    "UPDATE challenges SET login = j.column3 FROM ",
+    3,
+    " j WHERE challenges.id = j.column1 AND challenges.state = 'pending' AND challenges.login = j.column2",
+);
+static NEW_LIMITS: Template = Template::new(
+    "INSERT INTO limits (user, resource, version, state) SELECT column1, column2, 1, column3 FROM ",
+    3,
+    " WHERE column1 IS NOT NULL",
+);
+static SET_LIMITS: Template = Template::new(
+    "UPDATE limits SET version = version + 1, state = j.column4 FROM ",
+    4,
+    " j WHERE limits.user = j.column1 AND limits.resource = j.column2 AND limits.version = j.column3",
+);
+static BURN_STEPS: Template = Template::new(
+    "UPDATE totp_steps SET last_step = j.column2 FROM ",
+    2,
+    " j WHERE totp_steps.device = j.column1 AND totp_steps.last_step < j.column2 \
+     AND EXISTS (SELECT 1 FROM devices WHERE id = totp_steps.device AND state = 'active')",
+);
+static APPEND_AUDIT: Template = Template::new(
+    "INSERT INTO audit (seq, time, event, login, user_id, user_typed, actor, resource, client, door, source, \
+     source_trust, factor, device, number_mode, result, reason, binding, detail, prev, hash) SELECT * FROM ",
+    21,
+    " WHERE column1 IS NOT NULL",
 );
 
 /// Hot writes that hold and wait for their statements.
-#[derive(Default)]
 pub(crate) struct Pending {
     targets: HashSet<Target>,
     opens: Rows,
     closes: Rows,
     reassigns: Rows,
+    new_limits: Rows,
     limits: Rows,
     steps: Rows,
 }
 
 impl Pending {
+    pub(crate) fn new() -> Self {
+        Self {
+            targets: HashSet::new(),
+            opens: Rows::new(&OPEN_CHALLENGES),
+            closes: Rows::new(&CLOSE_CHALLENGES),
+            reassigns: Rows::new(&REASSIGN_CHALLENGES),
+            new_limits: Rows::new(&NEW_LIMITS),
+            limits: Rows::new(&SET_LIMITS),
+            steps: Rows::new(&BURN_STEPS),
+        }
+    }
+
     /// Adds the writes of a commit that holds. Statements do not keep the order of commits, so before a row is changed
     /// a second time the first change is written.
     pub(crate) async fn add(&mut self, conn: &mut SqliteConnection, writes: &[Write]) -> Result<(), StoreError> {
@@ -319,14 +333,12 @@ impl Pending {
             match write {
                 Write::OpenChallenge(challenge) => self.open(challenge)?,
                 Write::CloseChallenge { id, closing } => self.close(id, closing)?,
-                Write::ReassignChallenge { id, from, to } => self.reassigns.push(&(
-                    Hex(id.as_octets()),
-                    Hex(from.as_uuid().as_bytes()),
-                    Hex(to.as_uuid().as_bytes()),
-                ))?,
-                Write::SetLimits { scope, expected, limits } => self.set_limits(scope, *expected, limits)?,
+                Write::ReassignChallenge { id, from, to } => self.reassigns.push(
+                    |row| bind!(row; id.as_octets().to_vec(), octets(from.as_uuid()), octets(to.as_uuid())),
+                )?,
+                Write::SetLimits { scope, expected, limits } => self.set_limits(*scope, *expected, limits)?,
                 Write::BurnTotpStep { device, step } => {
-                    self.steps.push(&(Hex(device.as_uuid().as_bytes()), step))?;
+                    self.steps.push(|row| bind!(row; octets(device.as_uuid()), i64::try_from(*step)?))?;
                 }
                 _ => return Err(unavailable(&"a write is not of the kind that is made in bulk")),
             }
@@ -336,133 +348,85 @@ impl Pending {
 
     fn open(&mut self, challenge: &Challenge) -> Result<(), StoreError> {
         let devices: Vec<u8> = challenge.devices.iter().flat_map(|id| *id.as_uuid().as_bytes()).collect();
-        self.opens.push(&OpenRow(
-            Hex(challenge.id.as_octets()),
-            Hex(challenge.login.as_uuid().as_bytes()),
-            Hex(challenge.user.as_uuid().as_bytes()),
-            Hex(challenge.resource.as_uuid().as_bytes()),
-            Hex(&challenge.nonce),
-            Hex(&challenge.context),
-            challenge.number_mode.as_str(),
-            challenge.user_verification.as_str(),
-            Hex(&devices),
-            challenge.created_at.as_micros(),
-            challenge.expires_at.as_micros(),
-        ))
+        self.opens.push(|row| {
+            bind!(row;
+                challenge.id.as_octets().to_vec(),
+                octets(challenge.login.as_uuid()),
+                octets(challenge.user.as_uuid()),
+                octets(challenge.resource.as_uuid()),
+                challenge.nonce.to_vec(),
+                challenge.context.clone(),
+                challenge.number_mode.as_str(),
+                challenge.user_verification.as_str(),
+                devices,
+                challenge.created_at.as_micros(),
+                challenge.expires_at.as_micros(),
+            )
+        })
     }
 
     fn close(&mut self, id: &ChallengeId, closing: &Closing) -> Result<(), StoreError> {
-        let decision = closing
-            .decision
-            .as_ref()
-            .map(|decision| serde_json::to_string(&StoredDecision::from(decision)))
-            .transpose()
-            .map_err(|fault| unavailable(&fault))?;
-        self.closes.push(&(Hex(id.as_octets()), closing.state.as_str(), closing.at.as_micros(), decision))
+        let decision = closing.decision.as_ref().map(|decision| serde_json::to_string(&StoredDecision::from(decision)));
+        self.closes.push(|row| {
+            bind!(row;
+                id.as_octets().to_vec(),
+                closing.state.as_str(),
+                closing.at.as_micros(),
+                decision.transpose()?,
+            )
+        })
     }
 
-    fn set_limits(&mut self, scope: &LimitScope, expected: u64, limits: &Limits) -> Result<(), StoreError> {
-        let state = serde_json::to_string(limits).map_err(|fault| unavailable(&fault))?;
-        self.limits.push(&(ScopeRow::from(scope), expected.saturating_add(1), state))
+    fn set_limits(&mut self, scope: LimitScope, expected: u64, limits: &Limits) -> Result<(), StoreError> {
+        let (user, resource, state) = (octets(scope.user().as_uuid()), resource(scope), serde_json::to_string(limits));
+        if expected == 0 {
+            self.new_limits.push(|row| bind!(row; user, resource, state?))
+        } else {
+            self.limits.push(|row| bind!(row; user, resource, i64::try_from(expected)?, state?))
+        }
     }
 
     /// Writes all that wait.
     pub(crate) async fn flush(&mut self, conn: &mut SqliteConnection) -> Result<(), StoreError> {
         self.targets.clear();
-        self.opens.write(conn, "challenges", OPEN_CHALLENGES).await?;
-        self.reassigns.write(conn, "challenges", REASSIGN_CHALLENGES).await?;
-        self.closes.write(conn, "challenges", CLOSE_CHALLENGES).await?;
-        self.limits.write(conn, "limits", SET_LIMITS).await?;
-        self.steps.write(conn, "totp_steps", BURN_STEPS).await
+        self.opens.write(conn, "challenges").await?;
+        self.reassigns.write(conn, "challenges").await?;
+        self.closes.write(conn, "challenges").await?;
+        self.new_limits.write(conn, "limits").await?;
+        self.limits.write(conn, "limits").await?;
+        self.steps.write(conn, "totp_steps").await
     }
 }
 
-const OPEN_CHALLENGES: &str = "INSERT INTO challenges (id, login, user, resource, nonce, context, number_mode, \
-     user_verification, devices, created_at, expires_at, state) \
-     SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), unhex(value ->> 3), unhex(value ->> 4), \
-     unhex(value ->> 5), value ->> 6, value ->> 7, unhex(value ->> 8), value ->> 9, value ->> 10, 'pending' \
-     FROM json_each(?1)";
-
-const CLOSE_CHALLENGES: &str = "UPDATE challenges SET state = j.value ->> 1, closed_at = j.value ->> 2, \
-     decision = j.value ->> 3 FROM json_each(?1) j \
-     WHERE challenges.id = unhex(j.value ->> 0) AND challenges.state = 'pending' \
-     AND (j.value ->> 1 <> 'approved' OR challenges.expires_at > j.value ->> 2)";
-
-const REASSIGN_CHALLENGES: &str = "UPDATE challenges SET login = unhex(j.value ->> 2) FROM json_each(?1) j \
-     WHERE challenges.id = unhex(j.value ->> 0) AND challenges.state = 'pending' \
-     AND challenges.login = unhex(j.value ->> 1)";
-
-// Version 1 is inserted where there is nothing; every other replaces the version before it.
-const SET_LIMITS: &str = "INSERT INTO limits (user, resource, version, state) \
-     SELECT unhex(j.value ->> '$[0][0]'), unhex(j.value ->> '$[0][1]'), j.value ->> 1, j.value ->> 2 \
-     FROM json_each(?1) j WHERE j.value ->> 1 = 1 OR EXISTS (SELECT 1 FROM limits \
-     WHERE user = unhex(j.value ->> '$[0][0]') AND resource = unhex(j.value ->> '$[0][1]')) \
-     ON CONFLICT (user, resource) DO UPDATE SET version = excluded.version, state = excluded.state \
-     WHERE limits.version = excluded.version - 1";
-
-const BURN_STEPS: &str = "UPDATE totp_steps SET last_step = j.value ->> 1 FROM json_each(?1) j \
-     WHERE totp_steps.device = unhex(j.value ->> 0) AND totp_steps.last_step < j.value ->> 1 \
-     AND EXISTS (SELECT 1 FROM devices WHERE id = totp_steps.device AND state = 'active')";
-
-#[derive(Serialize)]
-struct AuditRow<'a>(
-    i64,
-    i64,
-    &'a str,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<Hex<'a>>,
-    Hex<'a>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<Hex<'a>>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<Hex<'a>>,
-    Hex<'a>,
-    Hex<'a>,
-);
-
-/// Appends audit records. Texts that come from outside travel in hexadecimal: JSON in SQLite ends a text at a NUL.
-pub(crate) async fn append_audit(conn: &mut SqliteConnection, records: &[AuditRecord]) -> Result<(), StoreError> {
-    let mut rows = Rows::default();
+/// Appends audit records.
+pub(crate) async fn append_audit(conn: &mut SqliteConnection, records: Vec<AuditRecord>) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&APPEND_AUDIT);
     for record in records {
-        rows.push(&AuditRow(
-            record.seq,
-            record.time,
-            &record.event,
-            record.login.as_deref(),
-            record.user_id.as_deref(),
-            record.user_typed.as_deref().map(Hex),
-            Hex(record.actor.as_bytes()),
-            record.resource.as_deref(),
-            record.client.as_deref(),
-            record.door.as_deref(),
-            record.source.as_deref().map(Hex),
-            record.source_trust.as_deref(),
-            record.factor.as_deref(),
-            record.device.as_deref(),
-            record.number_mode.as_deref(),
-            record.result.as_deref(),
-            record.reason.as_deref(),
-            record.binding.as_deref(),
-            record.detail.as_ref().map(|detail| Hex(detail.as_bytes())),
-            Hex(&record.prev.0),
-            Hex(&record.hash.0),
-        ))?;
+        rows.push(|row| {
+            bind!(row;
+                record.seq,
+                record.time,
+                record.event,
+                record.login,
+                record.user_id,
+                record.user_typed,
+                record.actor,
+                record.resource,
+                record.client,
+                record.door,
+                record.source,
+                record.source_trust,
+                record.factor,
+                record.device,
+                record.number_mode,
+                record.result,
+                record.reason,
+                record.binding,
+                record.detail,
+                record.prev.0.to_vec(),
+                record.hash.0.to_vec(),
+            )
+        })?;
     }
-    rows.write(conn, "audit", APPEND_AUDIT).await
+    rows.write(conn, "audit").await
 }
-
-const APPEND_AUDIT: &str = "INSERT INTO audit (seq, time, event, login, user_id, user_typed, actor, resource, client, \
-     door, source, source_trust, factor, device, number_mode, result, reason, binding, detail, prev, hash) \
-     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, unhex(value ->> 5), \
-     CAST(unhex(value ->> 6) AS TEXT), value ->> 7, value ->> 8, value ->> 9, unhex(value ->> 10), value ->> 11, \
-     value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, \
-     CAST(unhex(value ->> 18) AS TEXT), unhex(value ->> 19), unhex(value ->> 20) FROM json_each(?1)";

@@ -5,6 +5,7 @@
 //! login. Reads have connections of their own and never wait for it (WAL).
 #![warn(missing_docs)]
 
+mod bulk;
 mod error;
 mod hot;
 mod place;

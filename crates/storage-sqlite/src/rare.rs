@@ -129,11 +129,12 @@ pub(crate) async fn write(
 /// A hot write that shares a commit with others that are not.
 async fn one_hot(conn: &mut SqliteConnection, write: &Write) -> Result<bool, StoreError> {
     let write = std::slice::from_ref(write);
-    let mut guards = Guards::load(conn, write.iter()).await?;
+    let mut guards = Guards::default();
+    guards.load(conn, write.iter()).await?;
     if guards.judge(write).is_err() {
         return Ok(false);
     }
-    let mut pending = Pending::default();
+    let mut pending = Pending::new();
     pending.add(conn, write).await?;
     pending.flush(conn).await?;
     Ok(true)

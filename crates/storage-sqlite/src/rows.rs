@@ -111,7 +111,7 @@ macro_rules! device_columns {
 macro_rules! challenge_columns {
     () => {
         "id, login, user, resource, nonce, context, number_mode, user_verification, devices, created_at, expires_at, \
-         state, closed_at, decision"
+         reported_at IS NOT NULL, state, closed_at, decision"
     };
 }
 
@@ -264,6 +264,7 @@ pub(crate) fn challenge(fields: &mut Fields<'_>) -> Result<Challenge, StoreError
         },
         created_at: fields.time()?,
         expires_at: fields.time()?,
+        reported: fields.flag()?,
         state: {
             let state: &str = fields.next()?;
             if state == PENDING {

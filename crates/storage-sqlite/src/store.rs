@@ -18,12 +18,13 @@ use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::error::{inconsistent, unavailable};
+use crate::hot::Guards;
 use crate::place::{Held, Location};
 use crate::rare::Sealer;
 use crate::rows::{
     self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, user_columns,
 };
-use crate::writer::{Figures, Job, QUEUE, Work, Writer};
+use crate::writer::{Figures, Job, MAX_BATCH, QUEUE, Work, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -88,6 +89,7 @@ impl SqliteStore {
             .clone()
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            .row_buffer_size(MAX_BATCH)
             .pragma("cache_size", "-16000")
             .pragma("journal_size_limit", "67108864");
         let mut conn = write.connect().await.map_err(|fault| unavailable(&fault))?;
@@ -111,6 +113,7 @@ impl SqliteStore {
             connect: write,
             conn: Some(conn),
             head,
+            guards: Guards::default(),
             vault: Arc::clone(&vault),
             clock: options.clock,
             entropy: Arc::clone(&options.entropy),

@@ -72,6 +72,7 @@ pub(crate) struct Writer {
     /// `None` after a fault that the connection may not have survived.
     pub(crate) conn: Option<SqliteConnection>,
     pub(crate) head: Head,
+    pub(crate) guards: Guards,
     pub(crate) vault: Arc<Vault>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -142,7 +143,7 @@ impl Writer {
         };
         let sealer = Sealer { vault: &self.vault, entropy: &*self.entropy };
         let outcome = match execute(&mut conn, "BEGIN IMMEDIATE").await {
-            Ok(()) => match write_all(&mut conn, works, self.head, sealer).await {
+            Ok(()) => match write_all(&mut conn, works, self.head, &mut self.guards, sealer).await {
                 Ok(written) => execute(&mut conn, "COMMIT").await.map(|()| written),
                 Err(fault) => Err(fault),
             },
@@ -160,6 +161,7 @@ impl Writer {
                 Ok(verdicts)
             }
             Err(fault) => {
+                self.guards = Guards::default();
                 // Where this fails too the transaction is over already, or the connection is not to be trusted: a new
                 // one is made for the next batch.
                 if execute(&mut conn, "ROLLBACK").await.is_ok() {
@@ -186,6 +188,7 @@ impl Writer {
         }
         let Some(conn) = self.conn.as_mut() else { return };
         let before = now.minus(KEPT).as_micros();
+        self.guards = Guards::default();
         match purge_step(conn, before).await {
             // There may be more: go on after the next batch.
             Ok(removed) if removed >= PURGE_STEP.unsigned_abs() => {}
@@ -227,20 +230,23 @@ async fn write_all(
     conn: &mut SqliteConnection,
     works: &mut [Work],
     head: Head,
+    guards: &mut Guards,
     sealer: Sealer<'_>,
 ) -> Result<(Vec<Result<(), usize>>, Head), StoreError> {
     let mut verdicts = Vec::with_capacity(works.len());
     let mut chain = Chain { head, records: Vec::with_capacity(works.len()) };
     let mut rest = works;
+    guards.trim();
     while !rest.is_empty() {
         let hot = rest.iter().take_while(|work| matches!(work, Work::Commit(commit) if is_hot(&commit.writes))).count();
         let (run, behind) = rest.split_at_mut(hot);
-        hot_run(conn, run, &mut chain, &mut verdicts).await?;
+        hot_run(conn, run, guards, &mut chain, &mut verdicts).await?;
         let Some((work, behind)) = behind.split_first_mut() else { break };
         verdicts.push(match work {
             Work::Commit(commit) => {
                 let verdict = rare_commit(conn, commit, sealer).await?;
                 if verdict.is_ok() {
+                    *guards = Guards::default();
                     chain.append(&mut commit.audit);
                 }
                 verdict
@@ -261,7 +267,7 @@ async fn write_all(
         });
         rest = behind;
     }
-    append_audit(conn, &chain.records).await?;
+    append_audit(conn, chain.records).await?;
     Ok((verdicts, chain.head))
 }
 
@@ -285,6 +291,7 @@ impl Chain {
 async fn hot_run(
     conn: &mut SqliteConnection,
     run: &mut [Work],
+    guards: &mut Guards,
     chain: &mut Chain,
     verdicts: &mut Vec<Result<(), usize>>,
 ) -> Result<(), StoreError> {
@@ -292,8 +299,8 @@ async fn hot_run(
         Work::Commit(commit) => commit.writes.as_slice(),
         _ => &[],
     });
-    let mut guards = Guards::load(conn, writes).await?;
-    let mut pending = Pending::default();
+    guards.load(conn, writes).await?;
+    let mut pending = Pending::new();
     for work in run {
         let Work::Commit(commit) = work else { continue };
         let verdict = guards.judge(&commit.writes);
