@@ -126,7 +126,8 @@ async fn main() -> Result<(), Failure> {
                     if at >= commits {
                         return Ok::<_, Failure>(waits);
                     }
-                    let Some(&(user, device)) = usize::try_from(at % devices)?.checked_rem(people.len()).and_then(|at| people.get(at))
+                    let Some(&(user, device)) =
+                        usize::try_from(at % devices)?.checked_rem(people.len()).and_then(|at| people.get(at))
                     else {
                         return Ok(waits);
                     };

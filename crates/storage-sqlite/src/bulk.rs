@@ -30,6 +30,11 @@ impl Template {
         Self { before, columns, after, texts: OnceLock::new() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn largest(&self) -> Arc<str> {
+        self.text(LARGEST).unwrap()
+    }
+
     fn text(&self, rows: usize) -> Option<Arc<str>> {
         let texts = self.texts.get_or_init(|| {
             let row = format!("({})", vec!["?"; self.columns].join(", "));

@@ -1,8 +1,8 @@
 //! The writes of administrators and activations: one conditional statement each.
 
 use countersign_domain::{
-    Activation, ActivationState, Device, DeviceId, DeviceState, Entropy, PushSubscription, RadiusClient,
-    Resource, User, Write,
+    Activation, ActivationState, Device, DeviceId, DeviceState, Entropy, PushSubscription, RadiusClient, Resource,
+    User, Write,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use sqlx::query::Query;
@@ -27,10 +27,7 @@ impl Sealer<'_> {
 }
 
 /// Runs one statement; how many rows it changed.
-async fn run(
-    conn: &mut SqliteConnection,
-    query: Query<'_, Sqlite, SqliteArguments>,
-) -> Result<u64, StoreError> {
+async fn run(conn: &mut SqliteConnection, query: Query<'_, Sqlite, SqliteArguments>) -> Result<u64, StoreError> {
     Ok(query.execute(conn).await.map_err(|fault| unavailable(&fault))?.rows_affected())
 }
 
@@ -47,11 +44,7 @@ macro_rules! id {
 }
 
 /// Makes one write, unless its condition does not hold: then `false`, and what it may have done is to be undone.
-pub(crate) async fn write(
-    conn: &mut SqliteConnection,
-    write: &Write,
-    sealer: Sealer<'_>,
-) -> Result<bool, StoreError> {
+pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Sealer<'_>) -> Result<bool, StoreError> {
     let rows = match write {
         Write::OpenChallenge(_)
         | Write::CloseChallenge { .. }

@@ -1,11 +1,11 @@
 //! From rows to the domain's types. What makes no sense is an error, never a default.
 
 use countersign_domain::{
-    Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Challenge, ChallengeId, ChallengeState, ClientId,
-    Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, HostileText,
-    LimitScope, LoginId, LoginName, NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient, Resource,
-    ResourceId, ResourceKind, Retries, ScopedLimits, Secret, Timestamp, TotpSeed, User, UserId, UserVerification,
-    UserVerificationReached,
+    Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Challenge, ChallengeId, ChallengeState,
+    ClientId, Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
+    HostileText, LimitScope, LoginId, LoginName, NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient,
+    Resource, ResourceId, ResourceKind, Retries, ScopedLimits, Secret, Timestamp, TotpSeed, User, UserId,
+    UserVerification, UserVerificationReached,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use serde::{Deserialize, Serialize};

@@ -21,9 +21,7 @@ use crate::error::{inconsistent, unavailable};
 use crate::hot::Guards;
 use crate::place::{Held, Location};
 use crate::rare::Sealer;
-use crate::rows::{
-    self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, user_columns,
-};
+use crate::rows::{self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, user_columns};
 use crate::writer::{Figures, Job, MAX_BATCH, QUEUE, Work, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();

@@ -29,7 +29,10 @@ const PURGE_STEP: i64 = 500;
 pub(crate) enum Work {
     Commit(Commit),
     /// Stores a secret of the server unless its name has one.
-    Secret { name: &'static str, sealed: Vec<u8> },
+    Secret {
+        name: &'static str,
+        sealed: Vec<u8>,
+    },
     /// Bounds the file.
     LimitPages(u32),
 }

@@ -33,7 +33,9 @@ pub enum StoreError {
     #[error("the database does not take this: {0}")]
     Unavailable(String),
     /// It was written by a newer countersign.
-    #[error("the database has schema version {found}, this program knows {known}: it was written by a newer countersign; use that one, or restore a backup made before the upgrade")]
+    #[error(
+        "the database has schema version {found}, this program knows {known}: it was written by a newer countersign; use that one, or restore a backup made before the upgrade"
+    )]
     Newer {
         /// Version found.
         found: i64,
