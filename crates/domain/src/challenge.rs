@@ -28,6 +28,8 @@ pub struct Challenge {
     pub created_at: Timestamp,
     /// From this time on no Verify is taken, whether or not anybody has noticed (S14).
     pub expires_at: Timestamp,
+    /// Whether somebody said after its end that it was not them.
+    pub reported: bool,
     /// Where it stands.
     pub state: ChallengeState,
 }

@@ -30,6 +30,9 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
     if let ChallengeState::Closed(closing) = &challenge.state {
         let in_time = view.now.wall < closing.at.plus(Challenge::AFTERLIFE);
         if taken.decision == Decision::DenyReport && in_time && submission.signature.holds(challenge) {
+            if challenge.reported {
+                return answer(DecisionAnswer::Taken(closing.state));
+            }
             return report_afterwards(view, ticket, challenge, closing.state, snapshot, submission);
         }
         return answer(DecisionAnswer::Closed(closing.state));

@@ -117,6 +117,7 @@ pub(super) fn push(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, forgiv
         devices,
         created_at: now,
         expires_at: now.plus(left),
+        reported: false,
         state: ChallengeState::Pending,
     };
     let mut writes = if scope == user_scope { Vec::new() } else { forgive(forgiven) };

@@ -71,6 +71,7 @@ impl Database {
                 Write::ReassignChallenge { id, to, .. } => self.challenges.get_mut(&id).unwrap().login = to,
                 Write::ReportChallenge { id, .. } => {
                     self.reported.insert(id);
+                    self.challenges.get_mut(&id).unwrap().reported = true;
                 }
                 Write::SetLimits { scope, expected, limits } => {
                     // As stored: through its text.
