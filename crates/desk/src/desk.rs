@@ -239,7 +239,12 @@ impl Desk {
     /// # Errors
     /// [`CommitError`]; then nothing was written.
     pub async fn write(&self, commit: Commit) -> Result<(), CommitError> {
-        let touched = Touched::by(&commit);
+        let mut touched = Touched::by(&commit);
+        for user in &touched.shut_out {
+            // Afterwards it may be too late to know them.
+            let devices = self.store.snapshot(*user).await?.map(|snapshot| snapshot.devices);
+            touched.gone.extend(devices.unwrap_or_default().into_iter().map(|device| device.id));
+        }
         self.store.commit(commit).await?;
         for user in touched.users {
             self.cache.forget(user);
@@ -450,6 +455,8 @@ struct Touched {
     users: Vec<UserId>,
     devices: Vec<DeviceId>,
     gone: Vec<DeviceId>,
+    /// Users whose devices may not listen any more.
+    shut_out: Vec<UserId>,
     names: bool,
     resources: bool,
 }
@@ -463,9 +470,15 @@ impl Touched {
                     touched.users.push(user.id);
                     touched.names = true;
                 }
-                Write::SetUserEnabled { id, .. } => touched.users.push(*id),
+                Write::SetUserEnabled { id, enabled } => {
+                    touched.users.push(*id);
+                    if !enabled {
+                        touched.shut_out.push(*id);
+                    }
+                }
                 Write::RemoveUser(id) => {
                     touched.users.push(*id);
+                    touched.shut_out.push(*id);
                     touched.names = true;
                 }
                 Write::AddDevice(device) => touched.users.push(device.user),

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 
 /// Notices that may wait for a slow listener; one that falls further behind is cut off and comes again.
 const BACKLOG: usize = 64;
+/// Streams of one device at once; another one ends the oldest.
+const STREAMS: usize = 8;
 
 #[derive(Default)]
 pub(crate) struct Hub {
@@ -34,6 +36,9 @@ impl Hub {
         }
         let listeners = inner.listeners.entry(device).or_default();
         listeners.retain(|listener| !listener.is_closed());
+        if listeners.len() >= STREAMS {
+            listeners.remove(0);
+        }
         listeners.push(sender);
         receiver
     }
