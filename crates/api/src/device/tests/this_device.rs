@@ -1,0 +1,84 @@
+use countersign_device_protocol::messages::Decision;
+
+use super::World;
+
+#[tokio::test]
+async fn a_device_renames_itself_and_removes_itself() {
+    let world = World::new().await;
+    let phone = world.phone(world.ada).await;
+    let row = async || world.site.desk.store().device(World::id(&phone)).await.unwrap().unwrap();
+    assert_eq!(world.send(&phone, "PATCH", "device", r#"{"name":"Pad\u202e"}"#).await.short(), "204");
+    assert_eq!(row().await.name.to_string(), "Pad\\u{202e}");
+    let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(65));
+    for bad in [r#"{"name":""}"#, r#"{"name":"a","state":"active"}"#, "{}", &long] {
+        assert_eq!(world.send(&phone, "PATCH", "device", bad).await.short(), "400 malformed", "{bad}");
+    }
+    assert_eq!(world.send(&phone, "DELETE", "device", "").await.short(), "204");
+    assert_eq!(world.send(&phone, "DELETE", "device", "").await.short(), "403 device_removed");
+    let removed = world.records("device.removed").await;
+    assert_eq!((removed.len(), removed[0].actor.as_str()), (1, "device"));
+    assert_eq!(removed[0].device, Some(World::id(&phone).to_string()));
+}
+
+#[tokio::test]
+async fn a_subscription_is_kept_replaced_and_dropped() {
+    let world = World::new().await;
+    let phone = world.phone(world.ada).await;
+    let row = async || world.site.desk.store().device(World::id(&phone)).await.unwrap().unwrap();
+    let key = "BDCgQkzSHClEg4otdckrN-duog2fAIk6O07uijwKr-w-4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM";
+    let push =
+        |endpoint: &str, auth: &str| serde_json::json!({"endpoint": endpoint, "p256dh": key, "auth": auth}).to_string();
+    let auth = "AQEBAQEBAQEBAQEBAQEBAQ";
+    assert_eq!(world.send(&phone, "PUT", "push", push("https://p.example/1", auth)).await.short(), "204");
+    assert_eq!(world.send(&phone, "PUT", "push", push("https://p.example/2", auth)).await.short(), "204");
+    assert_eq!(row().await.push.unwrap().endpoint, "https://p.example/2");
+    for bad in [
+        push("http://p.example/1", auth),
+        push("https://", auth),
+        push("https://p.example/a b", auth),
+        push(&format!("https://p.example/{}", "x".repeat(2048)), auth),
+        push("https://p.example/1", "AQ"),
+        String::new(),
+        r#"{"endpoint":null}"#.to_owned(),
+    ] {
+        assert_eq!(world.send(&phone, "PUT", "push", bad.clone()).await.short(), "400 malformed", "{bad}");
+    }
+    assert_eq!(row().await.push.unwrap().endpoint, "https://p.example/2");
+    assert_eq!(world.send(&phone, "PUT", "push", "null").await.short(), "204");
+    assert!(row().await.push.is_none());
+}
+
+#[tokio::test]
+async fn s17_history_shows_how_logins_ended() {
+    let mut world = World::new().await;
+    let phone = world.phone(world.ada).await;
+    let bob = world.site.user("bob", None).await;
+    let bobs = world.phone(bob).await;
+    assert_eq!(world.get(&phone, "history").await.json, serde_json::json!({"logins": []}));
+    for decision in [Decision::Verify, Decision::Deny] {
+        let challenge = world.asked(&phone).await;
+        world.site.clock.advance(core::time::Duration::from_secs(1));
+        world.decide(&phone, &challenge, decision).await;
+        world.verdict().await;
+    }
+    let logins = world.get(&phone, "history").await.json;
+    let row = |at: &str, verdict: &str| serde_json::json!({"at": at, "application": "VPN Zürich", "place": null, "verdict": verdict});
+    let wanted = [row("2027-01-15T08:00:02Z", "denied"), row("2027-01-15T08:00:01Z", "approved")];
+    assert_eq!(logins, serde_json::json!({"logins": wanted}));
+    assert_eq!(world.get(&bobs, "history").await.json, serde_json::json!({"logins": []}));
+}
+
+#[tokio::test]
+async fn there_are_no_sign_in_windows_yet() {
+    let world = World::new().await;
+    let phone = world.phone(world.ada).await;
+    assert_eq!(world.get(&phone, "applications").await.json, serde_json::json!({"applications": []}));
+    let window = serde_json::json!({
+        "window_id": "d2luZG93IGlkIDAwMDAwMQ", "application": "vpn", "user_verification": "none",
+        "device_time": "2026-01-31T09:05:07.250Z", "assertion": null,
+        "signature": "WQWccygonISRpB4b-InzZOg9FJB7V7uuvwnHzcoTJsSHtStGAMTRiej1QqJFP7J_mMZQc8E-RqvUSnGSj4DwzA",
+    });
+    let answer = world.send(&phone, "POST", "windows", window.to_string()).await;
+    assert_eq!(answer.short(), "404 application_unknown");
+    assert_eq!(world.send(&phone, "POST", "windows", "{}").await.short(), "400 malformed");
+}
