@@ -1,1 +1,20 @@
-fn main() {}
+//! countersign: a multi-factor authentication server on the company's own machine. One program: server, command line,
+//! and the terminal parts to try it with.
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod demo;
+mod doctor;
+mod facts;
+mod listener;
+mod logging;
+mod output;
+mod qr;
+mod runtime;
+mod serve;
+
+fn main() -> std::process::ExitCode {
+    cli::main(std::env::args_os())
+}

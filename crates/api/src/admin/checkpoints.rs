@@ -11,7 +11,7 @@ use std::{
 
 use aws_lc_rs::rand::SystemRandom;
 use countersign_device_protocol::keys::{Signature, SigningKey};
-use countersign_domain::{AuditHash, Clock, Timestamp};
+use countersign_domain::{AuditHash, Clock, Secret, Timestamp};
 use countersign_storage::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt as _, sync::Mutex};
@@ -101,7 +101,7 @@ pub struct CheckpointReport {
 pub struct Checkpoints {
     path: PathBuf,
     deployment: String,
-    key: Arc<SigningKey>,
+    key: SigningKey,
     clock: Arc<dyn Clock>,
     /// Record and time of the last one that was made here.
     last: Mutex<Option<(i64, Timestamp)>>,
@@ -124,12 +124,22 @@ pub enum CheckpointError {
     /// The cryptographic library did not sign.
     #[error("the cryptographic library did not sign a checkpoint")]
     Sign,
+    /// The server's key cannot be used.
+    #[error("the server's signing key cannot be used")]
+    Key,
 }
 
 impl Checkpoints {
-    /// Checkpoints of the audit of `deployment`, in the file `path`, signed with `key`.
-    pub fn new(path: PathBuf, deployment: String, key: Arc<SigningKey>, clock: Arc<dyn Clock>) -> Self {
-        Self { path, deployment, key, clock, last: Mutex::new(None) }
+    /// Checkpoints of the audit in `store`, in the file `path`, signed with the key that signs challenges.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when the database does not give that key.
+    pub async fn open(path: PathBuf, store: &dyn Store, clock: Arc<dyn Clock>) -> Result<Self, CheckpointError> {
+        let deployment = store.deployment().await?.id;
+        let (_, fresh) = SigningKey::generate(&SystemRandom::new()).map_err(|_| CheckpointError::Key)?;
+        let document = store.server_secret("signing_key", Secret::new(fresh.to_vec())).await?;
+        let key = SigningKey::from_pkcs8(document.expose()).map_err(|_| CheckpointError::Key)?;
+        Ok(Self { path, deployment, key, clock, last: Mutex::new(None) })
     }
 
     /// The file.

@@ -1,0 +1,365 @@
+//! The command line.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+
+use crate::{
+    commands,
+    demo, doctor,
+    logging::LogFormat,
+    output::{Failure, Output},
+    serve,
+};
+
+/// Where the data is unless somebody says otherwise.
+const DATA: &str = "/var/lib/countersign";
+/// The exit code for a command that is written wrongly (EX_USAGE of sysexits).
+const USAGE: u8 = 64;
+
+/// Multi-factor authentication server with its own phone app
+#[derive(Parser)]
+#[command(name = "countersign", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    /// Folder of the server's data [default: /var/lib/countersign; for demo: ./demo-data]
+    #[arg(long, global = true, env = "COUNTERSIGN_DATA", hide_env_values = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Answer in JSON, one document; errors too, on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve {
+        /// How log lines look; COUNTERSIGN_LOG=debug and the like says which there are
+        #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+        log_format: LogFormat,
+    },
+    /// Run a server to try things out, with a user, a resource and an activation
+    Demo,
+    /// Say what is wrong with configuration, files and server, and what to do
+    Doctor,
+    /// Users: add, list, show, disable, enable, unlock, remove
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Activations: hand one out
+    #[command(subcommand)]
+    Activation(ActivationCommand),
+    /// Devices: list, resume, remove
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Resources, which logins are for: add, list, show, set, remove
+    #[command(subcommand)]
+    Resource(ResourceCommand),
+    /// The audit: list, export, verify
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a user; the password is asked for
+    Add(AddUser),
+    /// List all users
+    List,
+    /// Show one user
+    Show(UserName),
+    /// Take no more logins of a user, also of one who is just logging on
+    Disable(UserName),
+    /// Take logins of a user again
+    Enable(UserName),
+    /// Lift pauses of pushes and codes, and the freeze that follows "It wasn't me"
+    Unlock {
+        #[command(flatten)]
+        user: UserName,
+        /// Why, for the audit: who asked, and how you knew that it was them
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Remove a user with all devices
+    Remove(UserName),
+}
+
+#[derive(Args)]
+pub(crate) struct UserName {
+    /// Login name, in any letter case
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
+#[derive(Args)]
+pub(crate) struct AddUser {
+    #[command(flatten)]
+    pub(crate) user: UserName,
+    /// The name on screens [default: the login name]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) display_name: Option<String>,
+    /// Read the password from standard input; one newline at its end is not part of it
+    #[arg(long, conflicts_with = "no_password")]
+    pub(crate) password_stdin: bool,
+    /// Without a local password: for resources whose client checks passwords itself (primary none)
+    #[arg(long)]
+    pub(crate) no_password: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ActivationCommand {
+    /// Hand out a code, an address and a QR code by which a user adds one device; an older one of the user ends
+    Issue {
+        /// Login name of the user
+        #[arg(value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+        user: String,
+        /// How long it can be used: 90s, 10m, 24h; 24 hours at most
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span)]
+        expires: u64,
+        /// Write the QR code as a picture to this file
+        #[arg(long, value_name = "FILE")]
+        png: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// List devices, of one user or of all
+    List {
+        /// Login name of the user
+        #[arg(value_name = "USER")]
+        user: Option<String>,
+    },
+    /// Let a suspended device answer again
+    Resume(DeviceId),
+    /// Remove a device: its app is told so, and its key is never taken again
+    Remove(DeviceId),
+}
+
+#[derive(Args)]
+pub(crate) struct DeviceId {
+    /// Identifier of the device, from `device list`
+    #[arg(value_name = "DEVICE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) id: String,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ResourceCommand {
+    /// Add a resource and the RADIUS client that asks for it
+    Add(AddResource),
+    /// List all resources
+    List,
+    /// Show one resource; its secret is never shown
+    Show(ResourceName),
+    /// Change a resource; what is not named stays as it is
+    Set(SetResource),
+    /// Remove a resource and its client
+    Remove(ResourceName),
+}
+
+#[derive(Args)]
+pub(crate) struct ResourceName {
+    /// Name of the resource
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]).required(true))]
+pub(crate) struct AddResource {
+    #[command(flatten)]
+    pub(crate) resource: ResourceName,
+    /// Which door leads to it
+    #[arg(long, value_enum, default_value = "radius")]
+    pub(crate) kind: Kind,
+    /// Address or network that its RADIUS packets come from; may be given several times
+    #[arg(long = "client", value_name = "ADDR[/PREFIX]", required = true)]
+    pub(crate) clients: Vec<String>,
+    /// Read the shared secret from standard input; one newline at its end is not part of it
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+    /// Make a shared secret of 32 characters and show it, once
+    #[arg(long)]
+    pub(crate) generate_secret: bool,
+    /// Who checks the password: local (countersign, its own), none (the client has done it, or only a code is typed)
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) primary: Primary,
+    /// Take packets without Message-Authenticator: only for clients that cannot send it, on a trusted network
+    #[arg(long)]
+    pub(crate) no_require_message_authenticator: bool,
+    /// Seconds until the client gives up, 5 to 300; a little less than it really waits
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    pub(crate) answer_by: u64,
+    /// What becomes of a request that repeats a waiting login: join (it takes it over), collide (both are refused)
+    #[arg(long, value_enum, default_value = "join")]
+    pub(crate) retries: Retries,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
+#[command(group = ArgGroup::new("change").multiple(true).required(true).args([
+    "rename", "clients", "secret_stdin", "generate_secret", "primary", "require_message_authenticator",
+    "no_require_message_authenticator", "answer_by", "retries",
+]))]
+pub(crate) struct SetResource {
+    #[command(flatten)]
+    pub(crate) resource: ResourceName,
+    /// Another name
+    #[arg(long, value_name = "NEW")]
+    pub(crate) rename: Option<String>,
+    /// Address or network that its RADIUS packets come from, instead of all before; may be given several times
+    #[arg(long = "client", value_name = "ADDR[/PREFIX]")]
+    pub(crate) clients: Vec<String>,
+    /// Read a new shared secret from standard input; one newline at its end is not part of it
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+    /// Make a new shared secret and show it, once
+    #[arg(long)]
+    pub(crate) generate_secret: bool,
+    /// Who checks the password
+    #[arg(long, value_enum)]
+    pub(crate) primary: Option<Primary>,
+    /// Drop packets without Message-Authenticator
+    #[arg(long, conflicts_with = "no_require_message_authenticator")]
+    pub(crate) require_message_authenticator: bool,
+    /// Take packets without Message-Authenticator
+    #[arg(long)]
+    pub(crate) no_require_message_authenticator: bool,
+    /// Seconds until the client gives up, 5 to 300
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) answer_by: Option<u64>,
+    /// What becomes of a request that repeats a waiting login
+    #[arg(long, value_enum)]
+    pub(crate) retries: Option<Retries>,
+}
+
+macro_rules! words {
+    ($name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+        pub(crate) enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            /// The word that the server takes.
+            pub(crate) const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+words!(Kind { Radius = "radius", });
+words!(Primary { Local = "local", None = "none", });
+words!(Retries { Join = "join", Collide = "collide", });
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List the newest records, the newest last
+    List(ListAudit),
+    /// Write all records as JSON lines, the oldest first
+    Export,
+    /// Check every record, and the signed checkpoints; exit code 1 where something was changed or is missing
+    Verify {
+        /// A copy of the checkpoints to check against, instead of the server's own file
+        #[arg(long, value_name = "FILE")]
+        checkpoints: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct ListAudit {
+    /// At most so many [default: 50; with --json 10000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: Option<u32>,
+    /// Only of this user, by id or by the name that was typed
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Only of this login
+    #[arg(long, value_name = "ID")]
+    pub(crate) login: Option<String>,
+    /// Only with this reason: approved, denied, expired, collision, password_wrong, …
+    #[arg(long, value_name = "REASON")]
+    pub(crate) reason: Option<String>,
+    /// Only of this event: login.ended, user.added, …
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) event: Option<String>,
+}
+
+/// Reads a span such as `90s`, `10m` or `24h`, in seconds.
+fn span(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('h') => (number, 3600),
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) => (number, 1),
+        None => (text, 1),
+    };
+    let number: u64 = number.parse().map_err(|_| "write a time such as 90s, 10m or 24h".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "that is too long: 24h at most".to_owned())
+}
+
+/// Runs the program.
+pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::runtime::quiet_panics();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(said) => {
+            let _gone = said.print();
+            return if said.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let output = Output::new(cli.json);
+    match run(cli.command, cli.data.as_deref(), output) {
+        Ok(code) => code,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode, Failure> {
+    let folder = data.unwrap_or(Path::new(DATA));
+    let server = matches!(command, Command::Serve { .. } | Command::Demo);
+    let mut builder =
+        if server { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let runtime = builder.enable_all().build().context("the program cannot start its tasks")?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve { log_format } => serve::serve(folder, log_format, output).await?,
+            Command::Demo => demo::demo(data.unwrap_or(Path::new(demo::DATA)), output).await?,
+            Command::Doctor => doctor::doctor(folder, output).await?,
+            Command::User(command) => commands::user::run(command, folder, output).await?,
+            Command::Activation(command) => commands::activation::run(command, folder, output).await?,
+            Command::Device(command) => commands::device::run(command, folder, output).await?,
+            Command::Resource(command) => commands::resource::run(command, folder, output).await?,
+            Command::Audit(command) => commands::audit::run(command, folder, output).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_are_read() {
+        assert_eq!([span("90s"), span("10m"), span("24h"), span("7")], [Ok(90), Ok(600), Ok(86_400), Ok(7)]);
+        for wrong in ["", "h", "1d", "-1m", "1.5h", "99999999999999999999", "9999999999999999999h"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `countersign resource`.
+
+use std::path::Path;
+
+use countersign_api::admin::resources::{ResourceChanged, ResourceView};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::{AddResource, ResourceCommand, ResourceName, SetResource},
+    client::{Client, piece},
+    commands::from_stdin,
+    output::{Failure, Output},
+};
+
+pub(crate) async fn run(command: ResourceCommand, data: &Path, output: Output) -> Result<(), Failure> {
+    let client = Client::new(data)?;
+    match command {
+        ResourceCommand::Add(new) => add(&client, new, output).await,
+        ResourceCommand::List => list(&client, output).await,
+        ResourceCommand::Show(ResourceName { name }) => {
+            let resource: ResourceView = client.get(&format!("resources/{}", piece(&name))).await?;
+            if output.is_json() {
+                output.document(&resource);
+            } else {
+                print(&resource, output);
+            }
+            Ok(())
+        }
+        ResourceCommand::Set(new) => set(&client, new, output).await,
+        ResourceCommand::Remove(ResourceName { name }) => {
+            client.delete(&format!("resources/{}", piece(&name))).await?;
+            if output.is_json() {
+                output.document(&json!({"removed": name}));
+            } else {
+                output.line(&format!("resource {name} and its client are removed"));
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Failure> {
+    let mut body = json!({
+        "name": new.resource.name,
+        "kind": new.kind.word(),
+        "clients": new.clients,
+        "generate_secret": new.generate_secret,
+        "primary": new.primary.word(),
+        "require_message_authenticator": !new.no_require_message_authenticator,
+        "answer_by": new.answer_by,
+        "retries": new.retries.word(),
+    });
+    if let (true, Some(body)) = (new.secret_stdin, body.as_object_mut()) {
+        body.insert("secret".to_owned(), Value::String(from_stdin("shared secret")?.to_string()));
+    }
+    let changed: ResourceChanged = client.post("resources", &body).await?;
+    say(&changed, "added", output);
+    Ok(())
+}
+
+async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Failure> {
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    put("name", new.rename.map(Value::String));
+    put("clients", (!new.clients.is_empty()).then(|| new.clients.into()));
+    put("primary", new.primary.map(|primary| primary.word().into()));
+    put("answer_by", new.answer_by.map(Value::from));
+    put("retries", new.retries.map(|retries| retries.word().into()));
+    put("require_message_authenticator", new.require_message_authenticator.then_some(Value::Bool(true)));
+    put("require_message_authenticator", new.no_require_message_authenticator.then_some(Value::Bool(false)));
+    put("generate_secret", new.generate_secret.then_some(Value::Bool(true)));
+    if new.secret_stdin {
+        put("secret", Some(Value::String(from_stdin("shared secret")?.to_string())));
+    }
+    let path = format!("resources/{}", piece(&new.resource.name));
+    let changed: ResourceChanged = client.patch(&path, &Value::Object(body)).await?;
+    say(&changed, "changed", output);
+    Ok(())
+}
+
+fn say(changed: &ResourceChanged, verb: &str, output: Output) {
+    if output.is_json() {
+        output.document(changed);
+        return;
+    }
+    output.line(&format!("resource {} is {verb}", changed.resource.name));
+    print(&changed.resource, output);
+    if let Some(secret) = &changed.secret {
+        output.line(&format!("secret                 {secret}"));
+        output.line("The secret is shown this once: type it into the client now.");
+    }
+    for warning in &changed.warnings {
+        output.aside(&format!("note: {warning}"));
+    }
+}
+
+fn print(resource: &ResourceView, output: Output) {
+    output.facts(&[
+        ("name", resource.name.clone()),
+        ("kind", resource.kind.clone()),
+        ("clients", resource.clients.join(", ")),
+        ("primary", resource.primary.clone()),
+        ("message-authenticator", required(resource).to_owned()),
+        ("answer by", format!("{} s", resource.answer_by)),
+        ("retries", resource.retries.clone()),
+        ("added", resource.created_at.clone()),
+        ("id", resource.id.clone()),
+    ]);
+}
+
+const fn required(resource: &ResourceView) -> &'static str {
+    if resource.require_message_authenticator { "required" } else { "not required" }
+}
+
+async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let resources: Vec<ResourceView> = client.get("resources").await?;
+    if output.is_json() {
+        output.document(&resources);
+        return Ok(());
+    }
+    let rows: Vec<_> = resources
+        .iter()
+        .map(|resource| {
+            vec![
+                resource.name.clone(),
+                resource.kind.clone(),
+                resource.clients.join(" "),
+                resource.primary.clone(),
+                required(resource).to_owned(),
+                format!("{} s", resource.answer_by),
+            ]
+        })
+        .collect();
+    output.table(
+        &["NAME", "KIND", "CLIENTS", "PRIMARY", "MESSAGE-AUTHENTICATOR", "ANSWER BY"],
+        &rows,
+        "no resources: countersign resource add NAME --client ADDRESS --generate-secret adds one",
+    );
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `countersign user`.
+
+use std::path::Path;
+
+use countersign_api::admin::{devices::DeviceView, users::UserView};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{AddUser, UserCommand, UserName},
+    client::{Client, piece},
+    commands::{ask_new_password, from_stdin},
+    output::{Failure, Output},
+};
+
+pub(crate) async fn run(command: UserCommand, data: &Path, output: Output) -> Result<(), Failure> {
+    let client = Client::new(data)?;
+    match command {
+        UserCommand::Add(new) => add(&client, new, output).await,
+        UserCommand::List => list(&client, output).await,
+        UserCommand::Show(UserName { name }) => show(&client, &name, output).await,
+        UserCommand::Disable(UserName { name }) => change(&client, &name, "disable", &json!({}), output).await,
+        UserCommand::Enable(UserName { name }) => change(&client, &name, "enable", &json!({}), output).await,
+        UserCommand::Unlock { user: UserName { name }, reason } => {
+            change(&client, &name, "unlock", &json!({"reason": reason}), output).await
+        }
+        UserCommand::Remove(UserName { name }) => {
+            client.delete(&format!("users/{}", piece(&name))).await?;
+            if output.is_json() {
+                output.document(&json!({"removed": name}));
+            } else {
+                output.line(&format!("user {name} and all devices of the user are removed"));
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn add(client: &Client, new: AddUser, output: Output) -> Result<(), Failure> {
+    let name = new.user.name;
+    let password = match (new.password_stdin, new.no_password) {
+        (true, _) => Some(from_stdin("password")?),
+        (false, true) => None,
+        (false, false) => Some(ask_new_password(&name)?),
+    };
+    let mut body = json!({"name": name, "display_name": new.display_name});
+    if let (Some(password), Some(body)) = (password, body.as_object_mut()) {
+        body.insert("password".to_owned(), Value::String(password.to_string()));
+    }
+    let user: UserView = client.post("users", &body).await?;
+    if output.is_json() {
+        output.document(&user);
+    } else {
+        output.line(&format!("user {} is added. Next, for a device: countersign activation issue {}", user.name, user.name));
+    }
+    Ok(())
+}
+
+fn limits(user: &UserView) -> String {
+    if user.limits.is_empty() { "none".to_owned() } else { user.limits.join("; ") }
+}
+
+const fn enabled(user: &UserView) -> &'static str {
+    if user.enabled { "yes" } else { "no" }
+}
+
+async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let users: Vec<UserView> = client.get("users").await?;
+    if output.is_json() {
+        output.document(&users);
+        return Ok(());
+    }
+    let rows: Vec<_> = users
+        .iter()
+        .map(|user| {
+            vec![
+                user.name.clone(),
+                user.display_name.clone(),
+                enabled(user).to_owned(),
+                user.devices.to_string(),
+                limits(user),
+            ]
+        })
+        .collect();
+    output.table(
+        &["NAME", "DISPLAY NAME", "ENABLED", "DEVICES", "LIMITED"],
+        &rows,
+        "no users: countersign user add NAME adds one",
+    );
+    Ok(())
+}
+
+async fn show(client: &Client, name: &str, output: Output) -> Result<(), Failure> {
+    let user: UserView = client.get(&format!("users/{}", piece(name))).await?;
+    if output.is_json() {
+        output.document(&user);
+        return Ok(());
+    }
+    print(&user, output);
+    let devices: Vec<DeviceView> = client.get(&format!("devices?user={}", piece(&user.name))).await?;
+    if !devices.is_empty() {
+        output.line("");
+        super::device::table(&devices, output);
+    }
+    Ok(())
+}
+
+fn print(user: &UserView, output: Output) {
+    let suspended = match user.devices_suspended {
+        0 => String::new(),
+        some => format!(", and {some} suspended"),
+    };
+    output.facts(&[
+        ("name", user.name.clone()),
+        ("display name", user.display_name.clone()),
+        ("enabled", enabled(user).to_owned()),
+        ("password", if user.has_password { "set" } else { "none" }.to_owned()),
+        ("devices", format!("{}{suspended}", user.devices)),
+        ("limited", limits(user)),
+        ("added", user.created_at.clone()),
+        ("id", user.id.clone()),
+    ]);
+}
+
+async fn change(client: &Client, name: &str, verb: &str, body: &Value, output: Output) -> Result<(), Failure> {
+    let user: UserView = client.post(&format!("users/{}/{verb}", piece(name)), body).await?;
+    if output.is_json() {
+        output.document(&user);
+    } else {
+        output.line(&match verb {
+            "disable" => format!("user {} is disabled: no login is taken", user.name),
+            "enable" => format!("user {} is enabled", user.name),
+            _ => format!("user {} is unlocked; limited: {}", user.name, limits(&user)),
+        });
+    }
+    Ok(())
+}

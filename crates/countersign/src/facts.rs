@@ -1,0 +1,210 @@
+//! What the running program says of itself to the admin API, and how it asks its own listeners.
+
+use core::time::Duration;
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use countersign_api::admin::status::{Facts, Finding, ServerFacts};
+use countersign_desk::Desk;
+use countersign_radius::{
+    AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
+    verify_reply,
+};
+use countersign_radius_server::Figures;
+use tokio::{
+    net::{TcpStream, UdpSocket},
+    time::timeout,
+};
+
+use crate::config::Config;
+
+/// How long a listener may take to answer its own server.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the program knows.
+pub(crate) struct Program {
+    pub(crate) config: Config,
+    pub(crate) started_at: String,
+    pub(crate) radius: Vec<SocketAddr>,
+    pub(crate) app: SocketAddr,
+    pub(crate) figures: Arc<Figures>,
+    pub(crate) desk: Arc<Desk>,
+}
+
+macro_rules! named {
+    ($counts:expr, $($name:ident),* $(,)?) => {
+        BTreeMap::from([$((stringify!($name).to_owned(), $counts.$name)),*])
+    };
+}
+
+#[async_trait]
+impl ServerFacts for Program {
+    fn facts(&self) -> Facts {
+        let counts = self.figures.counts();
+        let table = Arc::clone(&self.desk.resources().borrow());
+        let client_counters = table
+            .seats()
+            .iter()
+            .map(|seat| {
+                let counts = self.figures.client(seat.client.id);
+                let named = named!(
+                    counts, proven, bad_authenticator, missing_message_authenticator, duplicates, replays, full
+                );
+                (seat.resource.name.clone(), named)
+            })
+            .collect();
+        Facts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at.clone(),
+            radius: self.radius.iter().map(ToString::to_string).collect(),
+            app: self.app.to_string(),
+            url: self.config.url.to_string(),
+            organization: self.config.organization.clone(),
+            radius_counters: named!(
+                counts, packets, unknown_source, malformed, unexpected_code, bad_authenticator,
+                missing_message_authenticator, proxy_state_refused, status_server, requests, superseding, duplicates,
+                cached_resent, replays, full, accepts, rejects, unsent,
+            ),
+            client_counters,
+        }
+    }
+
+    async fn probe(&self) -> Vec<Finding> {
+        let mut out = vec![self.probe_app().await];
+        for address in &self.radius {
+            out.push(self.probe_radius(*address).await);
+        }
+        out.extend(self.address_for_phones());
+        out.extend(self.clients());
+        out
+    }
+}
+
+impl Program {
+    async fn probe_app(&self) -> Finding {
+        let address = reachable(self.app);
+        match timeout(PATIENCE, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => Finding::ok("app", format!("listens on {}", self.app)),
+            Ok(Err(fault)) => Finding::wrong("app", format!("{address} does not answer: {fault}. Restart the server")),
+            Err(_) => Finding::wrong("app", format!("{address} does not answer within 2 s. Restart the server")),
+        }
+    }
+
+    /// Asks the RADIUS door by Status-Server (RFC 5997), where a client with the machine's own address is known.
+    async fn probe_radius(&self, address: SocketAddr) -> Finding {
+        let to = reachable(address);
+        let table = Arc::clone(&self.desk.resources().borrow());
+        let Some(seat) = table.find(to.ip()) else {
+            return Finding::ok(
+                "radius",
+                format!("listens on {address} (not asked: no resource has {} as its client)", to.ip()),
+            );
+        };
+        let secret = SharedSecret::new(seat.client.secret.expose());
+        match timeout(PATIENCE, self.status_server(to, &secret)).await {
+            Ok(Ok(true)) => Finding::ok("radius", format!("{address} answers Status-Server")),
+            Ok(Ok(false)) => Finding::wrong("radius", format!("{address} answers Status-Server with something else")),
+            Ok(Err(fault)) => Finding::wrong("radius", format!("{address} cannot be asked: {fault}")),
+            Err(_) => Finding::wrong("radius", format!("{address} does not answer within 2 s. Restart the server")),
+        }
+    }
+
+    async fn status_server(&self, to: SocketAddr, secret: &SharedSecret) -> io::Result<bool> {
+        let authenticator = Authenticator(self.desk.entropy().octets());
+        let none = AttributeList::new();
+        let request = encode_request(Code::StatusServer, Identifier(0), &authenticator, secret, &none);
+        let request = request.map_err(io::Error::other)?;
+        let socket = UdpSocket::bind((to.ip(), 0)).await?;
+        socket.connect(to).await?;
+        socket.send(&request).await?;
+        let mut answer = [0; 4096];
+        let length = socket.recv(&mut answer).await?;
+        let answer = answer.get(..length).unwrap_or_default();
+        let rule = MessageAuthenticatorRule::Required;
+        Ok(verify_reply(answer, &authenticator, Identifier(0), secret, rule).is_ok())
+    }
+
+    fn address_for_phones(&self) -> Vec<Finding> {
+        let url = &self.config.url;
+        let behind = !self.config.trusted_proxies.is_empty();
+        if !url.is_https() {
+            return vec![Finding::note(
+                "url",
+                format!("{url} works on this machine only: phones need https and a certificate that they trust. Set [app] url"),
+            )];
+        }
+        if self.config.tls.is_none() && !behind {
+            return vec![Finding::note(
+                "url",
+                format!(
+                    "{url} is served by a reverse proxy that [app] trusted_proxies does not name: all phones seem to come \
+                     from one address, and share its limits"
+                ),
+            )];
+        }
+        vec![Finding::ok("url", url.to_string())]
+    }
+
+    fn clients(&self) -> Vec<Finding> {
+        let mut out = Vec::new();
+        let counts = self.figures.counts();
+        if counts.unknown_source > 0 {
+            out.push(Finding::note(
+                "radius",
+                format!(
+                    "{} packets came from addresses that belong to no resource, and were dropped; the log names them. \
+                     `countersign resource set NAME --client …` adds an address",
+                    counts.unknown_source
+                ),
+            ));
+        }
+        if counts.malformed > 0 {
+            out.push(Finding::note("radius", format!("{} datagrams were no RADIUS packets", counts.malformed)));
+        }
+        for seat in self.desk.resources().borrow().seats() {
+            let (name, counts) = (&seat.resource.name, self.figures.client(seat.client.id));
+            if counts.bad_authenticator > 0 {
+                out.push(Finding::note(
+                    "radius",
+                    format!(
+                        "{name}: {} packets with another shared secret than ours. If logins there go unanswered, set the \
+                         same on both sides: `countersign resource set {name} --secret-stdin`",
+                        counts.bad_authenticator
+                    ),
+                ));
+            }
+            if counts.missing_message_authenticator > 0 {
+                let (missing, required) =
+                    (counts.missing_message_authenticator, seat.client.require_message_authenticator);
+                out.push(Finding::note(
+                    "radius",
+                    if required {
+                        format!(
+                            "{name}: {missing} packets without Message-Authenticator were dropped. Switch it on in the \
+                             client or update it (CVE-2024-3596); if it cannot, and only on a trusted network: \
+                             `countersign resource set {name} --no-require-message-authenticator`"
+                        )
+                    } else {
+                        format!("{name}: {missing} packets without Message-Authenticator were taken, as it is set")
+                    },
+                ));
+            }
+        }
+        out
+    }
+}
+
+/// Where this machine reaches a listener that listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other,
+    };
+    SocketAddr::new(ip, address.port())
+}
