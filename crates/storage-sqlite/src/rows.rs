@@ -165,8 +165,9 @@ pub(crate) fn device(fields: &mut Fields<'_>, vault: &Vault) -> Result<Device, S
         None => return Err(fields.fault("a device that was not removed has no seed")),
     };
     let totp_last_step = fields.unsigned()?;
-    let (endpoint, p256dh, auth): (Option<&[u8]>, Option<Vec<u8>>, Option<&[u8]>) =
-        (fields.next()?, fields.next()?, fields.next()?);
+    let endpoint: Option<&[u8]> = fields.next()?;
+    let p256dh: Option<Vec<u8>> = fields.next()?;
+    let auth: Option<&[u8]> = fields.next()?;
     let push = match (endpoint, p256dh, auth) {
         (None, None, None) => None,
         (Some(endpoint), Some(p256dh), Some(auth)) => {

@@ -3,7 +3,13 @@
 //! A backend says how it opens a database in a [`Backend`] and runs all of them with [`conformance_tests!`].
 //!
 //! [`conformance_tests!`]: crate::conformance_tests
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "the suite runs in tests only")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "the suite runs in tests only"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -567,7 +573,10 @@ pub async fn reports_are_taken_once_and_after_the_end(backend: &dyn Backend) {
     refused(&*store, vec![report.clone()], 0).await;
     let close = Write::CloseChallenge { id: challenge.id, closing: closing(ClosingState::Approved, at(1)) };
     holds(&*store, vec![close]).await;
+    assert!(!store.challenge(challenge.id).await.unwrap().unwrap().reported);
     assert_eq!(race(&store, vec![report; 8]).await, 1);
+    assert!(store.challenge(challenge.id).await.unwrap().unwrap().reported);
+    assert!(store.history(user.id, 1).await.unwrap()[0].reported);
     store.close().await;
 }
 
@@ -740,9 +749,9 @@ pub async fn verdicts_are_those_of_one_commit_after_the_other(backend: &dyn Back
     let below = |bound: usize| usize::try_from(random.next() % u64::try_from(bound).unwrap()).unwrap();
     let mut model = Model::default();
     for _ in 0..30 {
-        let commits: Vec<Vec<Write>> = (0..below(60) + 1)
+        let commits: Vec<Vec<Write>> = (0..=below(60))
             .map(|_| {
-                (0..below(3) + 1)
+                (0..=below(3))
                     .map(|_| {
                         let challenge = &challenges[below(challenges.len())];
                         match below(13) {
@@ -1053,7 +1062,7 @@ pub async fn resources_have_names_and_secrets_of_their_own(backend: &dyn Backend
     vpn.1.require_message_authenticator = false;
     holds(&*store, vec![set(&vpn)]).await;
     let mut taken = vpn.clone();
-    taken.0.name = "desk".to_owned();
+    "desk".clone_into(&mut taken.0.name);
     refused(&*store, vec![set(&taken)], 0).await;
     let mut taken = vpn.clone();
     taken.1.secret = desk.1.secret.clone();
