@@ -7,7 +7,8 @@ use std::{
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, Clock, Closing, ClosingState, Commit, DecisionRecord, DeviceId, DeviceState,
-    Door, Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId, Verdict, Write,
+    Door, Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId, UserSnapshot,
+    Verdict, Write,
 };
 use countersign_engine::{
     Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PasswordOutcome,
@@ -20,7 +21,12 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use crate::{ResourceTable, cache::Cache, hub::Hub, passwords::Passwords};
+use crate::{
+    ResourceTable,
+    cache::Cache,
+    hub::{Hub, OpenedChallenges},
+    passwords::Passwords,
+};
 
 /// What can be set.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +70,8 @@ pub struct Desk {
     passwords: Passwords,
     resources: watch::Sender<Arc<ResourceTable>>,
     sooner: Notify,
+    /// Held while push subscriptions are written, so that one is only removed if it is still the same.
+    push_turn: tokio::sync::Mutex<()>,
 }
 
 /// The engine and what belongs under the same lock; it is never held across an await.
@@ -100,6 +108,7 @@ impl Desk {
             passwords: Passwords::new(config.password_cores, Arc::clone(&entropy)),
             resources: watch::Sender::new(Arc::new(table)),
             sooner: Notify::new(),
+            push_turn: tokio::sync::Mutex::new(()),
             started: Instant::now(),
             store,
             clock,
@@ -211,6 +220,42 @@ impl Desk {
         self.hub.subscribe(device)
     }
 
+    /// Whether a challenge is pending.
+    pub fn is_pending(&self, challenge: ChallengeId) -> bool {
+        self.hub.is_pending(challenge)
+    }
+
+    /// The challenges of all users as they are opened, for whoever wakes their devices. At most `backlog` wait to be
+    /// read; what finds no room is counted and left out.
+    pub fn watch_opened(&self, backlog: NonZeroUsize) -> OpenedChallenges {
+        self.hub.watch_opened(backlog)
+    }
+
+    /// What there is to know of a user, from memory where it was read already.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn snapshot(&self, user: UserId) -> Result<Option<Arc<UserSnapshot>>, StoreError> {
+        self.read(user, None).await.map(|(snapshot, _)| snapshot)
+    }
+
+    /// Removes the push subscription of a device if it still has this endpoint; whether it had.
+    ///
+    /// # Errors
+    /// [`CommitError`]; then nothing was written.
+    pub async fn drop_push(&self, device: DeviceId, endpoint: &str) -> Result<bool, CommitError> {
+        let turn = self.push_turn.lock().await;
+        let Some(device) = self.store.device(device).await? else { return Ok(false) };
+        if device.push.is_none_or(|push| push.endpoint != endpoint) {
+            return Ok(false);
+        }
+        let write = Write::SetPush { id: device.id, push: None };
+        self.store.commit(Commit { writes: vec![write], audit: Vec::new() }).await?;
+        drop(turn);
+        self.cache.forget(device.user);
+        Ok(true)
+    }
+
     /// A device of `user` decides.
     pub async fn decide(
         self: &Arc<Self>,
@@ -245,7 +290,9 @@ impl Desk {
             let devices = self.store.snapshot(*user).await?.map(|snapshot| snapshot.devices);
             touched.gone.extend(devices.unwrap_or_default().into_iter().map(|device| device.id));
         }
+        let turn = if touched.push { Some(self.push_turn.lock().await) } else { None };
         self.store.commit(commit).await?;
+        drop(turn);
         for user in touched.users {
             self.cache.forget(user);
         }
@@ -355,7 +402,7 @@ impl Desk {
         &self,
         user: UserId,
         challenge: Option<ChallengeId>,
-    ) -> Result<(Option<Arc<countersign_domain::UserSnapshot>>, Option<Box<Challenge>>), StoreError> {
+    ) -> Result<(Option<Arc<UserSnapshot>>, Option<Box<Challenge>>), StoreError> {
         let challenge = match challenge {
             Some(id) => self.store.challenge(id).await?.map(Box::new),
             None => None,
@@ -458,6 +505,7 @@ struct Touched {
     /// Users whose devices may not listen any more.
     shut_out: Vec<UserId>,
     names: bool,
+    push: bool,
     resources: bool,
 }
 
@@ -488,10 +536,13 @@ impl Touched {
                         touched.gone.push(*id);
                     }
                 }
-                Write::MarkDeviceSeen(id)
-                | Write::RenameDevice { id, .. }
-                | Write::SetPush { id, .. }
-                | Write::BurnTotpStep { device: id, .. } => touched.devices.push(*id),
+                Write::MarkDeviceSeen(id) | Write::RenameDevice { id, .. } | Write::BurnTotpStep { device: id, .. } => {
+                    touched.devices.push(*id);
+                }
+                Write::SetPush { id, .. } => {
+                    touched.devices.push(*id);
+                    touched.push = true;
+                }
                 Write::SetLimits { scope, .. } => touched.users.push(scope.user()),
                 Write::AddResource { .. } | Write::SetResource { .. } | Write::RemoveResource(_) => {
                     touched.resources = true;

@@ -1,8 +1,12 @@
 //! News for devices: who listens, and what is pending for whom.
 
+use core::num::NonZeroUsize;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use countersign_domain::{Challenge, ChallengeId, DeviceId};
@@ -24,6 +28,46 @@ struct Inner {
     pending: HashMap<ChallengeId, Arc<Challenge>>,
     by_device: HashMap<DeviceId, Vec<ChallengeId>>,
     listeners: HashMap<DeviceId, Vec<mpsc::Sender<Notice>>>,
+    taps: Vec<Tap>,
+}
+
+/// Somebody who is told of each challenge that is opened.
+struct Tap {
+    sender: mpsc::Sender<Arc<Challenge>>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Tap {
+    /// Tells, or counts what there was no room for; whether anybody is still there.
+    fn tell(&self, challenge: &Arc<Challenge>) -> bool {
+        match self.sender.try_send(Arc::clone(challenge)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.missed.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+/// The challenges of all users as they are opened. Nobody waits for whoever reads this: what finds no room is left out.
+#[derive(Debug)]
+pub struct OpenedChallenges {
+    receiver: mpsc::Receiver<Arc<Challenge>>,
+    missed: Arc<AtomicU64>,
+}
+
+impl OpenedChallenges {
+    /// The next one; `None` when the desk is gone.
+    pub async fn recv(&mut self) -> Option<Arc<Challenge>> {
+        self.receiver.recv().await
+    }
+
+    /// How many were left out.
+    pub fn missed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.missed)
+    }
 }
 
 impl Hub {
@@ -47,6 +91,19 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).pending_for(device)
     }
 
+    /// Listens for all that is opened from now on.
+    pub(crate) fn watch_opened(&self, backlog: NonZeroUsize) -> OpenedChallenges {
+        let (sender, receiver) = mpsc::channel(backlog.get());
+        let missed = Arc::new(AtomicU64::new(0));
+        let tap = Tap { sender, missed: Arc::clone(&missed) };
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).taps.push(tap);
+        OpenedChallenges { receiver, missed }
+    }
+
+    pub(crate) fn is_pending(&self, challenge: ChallengeId) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).pending.contains_key(&challenge)
+    }
+
     pub(crate) fn publish(&self, notice: &Notice) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let devices = match notice {
@@ -55,6 +112,7 @@ impl Hub {
                     inner.by_device.entry(*device).or_default().push(challenge.id);
                 }
                 inner.pending.insert(challenge.id, Arc::clone(challenge));
+                inner.taps.retain(|tap| tap.tell(challenge));
                 challenge.devices.clone()
             }
             // Those who were asked are told, whatever has become of them since.

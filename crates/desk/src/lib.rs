@@ -13,4 +13,5 @@ mod passwords;
 pub use countersign_engine::{Bounds, DecisionAnswer, Figures, Notice, SignatureCheck};
 pub use desk::{Desk, DeskConfig, DoorVerdict};
 pub use directory::{ResourceTable, Seat};
+pub use hub::OpenedChallenges;
 pub use passwords::{PasswordError, hash_password};
