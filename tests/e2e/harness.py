@@ -167,13 +167,18 @@ class Server:
         """The audit records that end a login."""
         return self.audit(event="login.ended", **fields)
 
+    def logins(self, user: str) -> set[str]:
+        """The logins that somebody began under this name."""
+        return {record["login"] for record in self.audit(user_typed=user) if record["login"]}
+
     # Whom it knows.
 
     def user(self, name: str | None = None, password: str | None = None, device: bool = True) -> "User":
         number = next(self._users)
         name = name or f"user{number}"
         password = password if password is not None else f"canary-password-{number}"
-        self.canaries.add(password)
+        if len(password) >= 12:  # a shorter one may stand anywhere by chance
+            self.canaries.add(password)
         self.ask("user", "add", name, "--password-stdin", stdin=password + "\n")
         user = User(self, name, password)
         if device:
@@ -263,7 +268,7 @@ class Resource:
         if password is not None:
             lines.append(f'User-Password = "{password}"')
         process = subprocess.Popen(
-            ["radclient", "-x", *(options or ("-t", "30", "-r", "1")), "%s:%d" % self.server.radius, "auth",
+            ["stdbuf", "-oL", "radclient", "-x", *(options or ("-t", "30", "-r", "1")), "%s:%d" % self.server.radius, "auth",
              secret or self.secret],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
