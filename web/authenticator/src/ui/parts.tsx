@@ -1,0 +1,109 @@
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { back, go } from '../app/route';
+import { t } from '../i18n';
+import { Icon, type IconName } from './icons';
+
+/** A link inside the app. */
+export function Go({ to, children, ...rest }: { to: string; class?: string; 'aria-label'?: string; children: ComponentChildren }): JSX.Element {
+  const follow = (event: MouseEvent) => {
+    if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    go(to);
+  };
+  return (
+    <a href={to} onClick={follow} {...rest}>
+      {children}
+    </a>
+  );
+}
+
+/** The frame of a screen. Its heading takes the focus when the screen appears, so that a screen reader says where one is. */
+export function Screen(props: {
+  title: string;
+  backTo?: string;
+  action?: ComponentChildren;
+  kind?: string;
+  children: ComponentChildren;
+}): JSX.Element {
+  const heading = useHeading(props.title);
+  return (
+    <div class={`screen ${props.kind ?? ''}`}>
+      <header class="bar">
+        {props.backTo !== undefined && <BackButton to={props.backTo} />}
+        <h1 ref={heading} tabIndex={-1}>
+          {props.title}
+        </h1>
+        {props.action}
+      </header>
+      <main>{props.children}</main>
+    </div>
+  );
+}
+
+function BackButton({ to }: { to: string }): JSX.Element {
+  return (
+    <button type="button" class="round" aria-label={t('back')} onClick={() => back(to)}>
+      <Icon name="back" turns />
+    </button>
+  );
+}
+
+let firstScreen = true;
+
+export function useHeading(title: string) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    document.title = title;
+    // When the app opens, the browser's own order is right.
+    if (!firstScreen) heading.current?.focus({ preventScroll: true });
+    if (!firstScreen) scrollTo(0, 0);
+    firstScreen = false;
+  }, []);
+  return heading;
+}
+
+export function Notice(props: {
+  icon: IconName;
+  kind?: 'plain' | 'warning';
+  title: string;
+  children?: ComponentChildren;
+  actions?: ComponentChildren;
+}): JSX.Element {
+  return (
+    <section class={`notice ${props.kind ?? 'plain'}`}>
+      <Icon name={props.icon} />
+      <div>
+        <h2>{props.title}</h2>
+        {props.children}
+        {props.actions !== undefined && <div class="actions">{props.actions}</div>}
+      </div>
+    </section>
+  );
+}
+
+/** Draws again every so often, on the beat of the clock. */
+export function useNow(now: () => number, everyMs: number): number {
+  const [value, setValue] = useState(now());
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout>;
+    const tick = () => {
+      setValue(now());
+      timer = setTimeout(tick, everyMs - (now() % everyMs));
+    };
+    tick();
+    return () => clearTimeout(timer);
+  }, [everyMs]);
+  return value;
+}
+
+const said = { current: null as HTMLDivElement | null };
+
+/** The one place from which things are said to a screen reader. */
+export function Announcer(): JSX.Element {
+  return <div class="unseen" role="status" aria-live="polite" ref={said} />;
+}
+
+export function announce(text: string): void {
+  if (said.current !== null) said.current.textContent = text;
+}
