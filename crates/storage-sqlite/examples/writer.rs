@@ -166,6 +166,32 @@ async fn main() -> Result<(), Failure> {
             percentile(99),
         );
     }
+    read(&store, &people, commits).await?;
     store.close().await;
+    Ok(())
+}
+
+/// Snapshots of all users in turn, from sixteen tasks.
+async fn read(store: &Arc<SqliteStore>, people: &Arc<Vec<(UserId, DeviceId)>>, reads: u64) -> Result<(), Failure> {
+    let (cpu, started) = (ticks()?, Instant::now());
+    let mut running = JoinSet::new();
+    for task in 0..16 {
+        let (store, people) = (Arc::clone(store), Arc::clone(people));
+        running.spawn(async move {
+            for at in (task..reads).step_by(16) {
+                let Some((user, _)) = usize::try_from(at)?.checked_rem(people.len()).and_then(|at| people.get(at))
+                else {
+                    break;
+                };
+                store.snapshot(*user).await?;
+            }
+            Ok::<_, Failure>(())
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done??;
+    }
+    let rate = Duration::from_secs(1).as_micros() * u128::from(reads) / started.elapsed().as_micros().max(1);
+    println!("read a snapshot: {rate}/s, {} us CPU each", (ticks()? - cpu) * 10_000 / reads.max(1));
     Ok(())
 }

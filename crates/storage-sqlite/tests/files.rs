@@ -331,11 +331,12 @@ async fn s97_a_full_disk_refuses_writes_nothing_half_and_is_survived() {
     assert_eq!(dump(&*store).await, before);
 
     store.limit_pages(u32::MAX - 1).await.unwrap();
-    store.commit(with_record(vec![Write::BurnTotpStep { device: device.id, step: step + 1 }])).await.unwrap();
+    // The step of the last commit that failed has not been used.
+    store.commit(with_record(vec![Write::BurnTotpStep { device: device.id, step }])).await.unwrap();
     broken_at(&store).await.unwrap();
     store.close().await;
     let store = dir.store().await.unwrap();
-    assert_eq!(store.device(device.id).await.unwrap().unwrap().totp_last_step, step + 1);
+    assert_eq!(store.device(device.id).await.unwrap().unwrap().totp_last_step, step);
     broken_at(&store).await.unwrap();
     store.close().await;
 }
@@ -357,7 +358,7 @@ async fn s97_a_commit_waits_for_a_lock_and_then_says_so() {
     sqlx::query("UPDATE totp_steps SET last_step = 50").execute(&mut other).await.unwrap();
     let refused = store.commit(burn(2)).await;
     assert!(matches!(refused, Err(CommitError::Store(StoreError::Inconsistent { .. }))), "{refused:?}");
-    assert!(matches!(store.commit(burn(2)).await, Err(CommitError::Conflict(0))));
+    assert!(matches!(store.commit(burn(3)).await, Err(CommitError::Conflict(0))));
     store.commit(burn(51)).await.unwrap();
     other.close().await.unwrap();
     store.close().await;
