@@ -9,7 +9,7 @@ use countersign_device_protocol::{
     origin::Origin,
 };
 use countersign_domain::{
-    Activation, ActivationId, ActivationState, AuditEvent, Commit, EventKind, Timestamp, UserId, Write,
+    Activation, ActivationId, ActivationState, AuditEvent, Commit, EventKind, HostileText, Timestamp, UserId, Write,
 };
 use countersign_storage::{CommitError, StoreError, Vault};
 use zeroize::Zeroizing;
@@ -63,9 +63,7 @@ pub async fn issue_activation(
     if lifetime.is_zero() || lifetime > Activation::LIFETIME_MAX {
         return Err(IssueError::Lifetime);
     }
-    if desk.store().user(user).await?.is_none() {
-        return Err(IssueError::UserUnknown);
-    }
+    let Some(whose) = desk.store().user(user).await? else { return Err(IssueError::UserUnknown) };
     let entropy = &**desk.entropy();
     let mut refused = None;
     for _ in 0..DRAWS {
@@ -88,6 +86,7 @@ pub async fn issue_activation(
         };
         let event = AuditEvent {
             user_id: Some(user),
+            user_typed: Some(HostileText::from(whose.name.as_str())),
             detail: Some(serde_json::json!({"activation": id, "expires_at": expires_at.to_rfc3339()}).to_string()),
             ..AuditEvent::new(now, EventKind::ActivationIssued, issuer)
         };

@@ -10,8 +10,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 use crate::{
-    commands,
-    demo, doctor,
+    commands, demo, doctor,
     logging::LogFormat,
     output::{Failure, Output},
     serve,
@@ -24,7 +23,13 @@ const USAGE: u8 = 64;
 
 /// Multi-factor authentication server with its own phone app
 #[derive(Parser)]
-#[command(name = "countersign", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "countersign",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     /// Folder of the server's data [default: /var/lib/countersign; for demo: ./demo-data]
     #[arg(long, global = true, env = "COUNTERSIGN_DATA", hide_env_values = true, value_name = "DIR")]
@@ -63,6 +68,78 @@ enum Command {
     /// The audit: list, export, verify
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// A phone for the terminal, to try things out with; its keys are in a file
+    Phone {
+        /// The phone's own file
+        #[arg(long, value_name = "FILE")]
+        state: PathBuf,
+        #[command(subcommand)]
+        command: PhoneCommand,
+    },
+    /// Send one login to a RADIUS server, as a VPN does, and say what comes back: exit code 0 accepted, 1 rejected,
+    /// 2 no answer, 3 asked for more
+    RadiusLogin(RadiusLogin),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PhoneCommand {
+    /// Add an account: by address and code, or by the text of a QR code
+    Activate {
+        /// Address of the server, or the text of the QR code
+        #[arg(value_name = "URL|QR-TEXT")]
+        address: String,
+        /// The code that goes with the address
+        #[arg(value_name = "CODE")]
+        code: Option<String>,
+    },
+    /// Wait for sign-ins and answer them
+    Watch {
+        /// Answer by itself, without asking
+        #[arg(long, value_enum)]
+        answer: Option<Answer>,
+        /// End after one answer
+        #[arg(long)]
+        once: bool,
+    },
+    /// Show the six-digit codes of the accounts
+    Codes,
+}
+
+/// What a phone answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// Let it in
+    Verify,
+    /// Do not
+    Deny,
+    /// It was somebody else: do not, and freeze pushes of the user
+    DenyReport,
+}
+
+#[derive(Args)]
+pub(crate) struct RadiusLogin {
+    /// User name to log on with
+    #[arg(value_name = "USER")]
+    pub(crate) user: String,
+    /// Address of the server; port 1812 where none is given
+    #[arg(long, value_name = "HOST[:PORT]", default_value = crate::radius_login::DEFAULT_SERVER)]
+    pub(crate) server: String,
+    /// Read the shared secret from the first line of standard input instead of asking for it
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+    /// Send a password (or a code), from standard input behind the secret; without this none is sent
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Where the user sits: sent as Calling-Station-Id
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) calling_station: Option<String>,
+    /// How long to wait: 30s, 2m [default: 70s]
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) timeout: Option<u64>,
+    /// Send the same packet again so often: 3s
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) resend_every: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -326,8 +403,11 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode, Failure> {
     let folder = data.unwrap_or(Path::new(DATA));
     let server = matches!(command, Command::Serve { .. } | Command::Demo);
-    let mut builder =
-        if server { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let mut builder = if server {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
     let runtime = builder.enable_all().build().context("the program cannot start its tasks")?;
     runtime.block_on(async {
         match command {
@@ -339,6 +419,8 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
             Command::Device(command) => commands::device::run(command, folder, output).await?,
             Command::Resource(command) => commands::resource::run(command, folder, output).await?,
             Command::Audit(command) => commands::audit::run(command, folder, output).await?,
+            Command::Phone { state, command } => commands::phone::run(command, &state).await?,
+            Command::RadiusLogin(login) => return commands::radius_login::run(login, output).await,
         }
         Ok(ExitCode::SUCCESS)
     })

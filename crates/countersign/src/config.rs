@@ -100,7 +100,9 @@ impl<'de> Deserialize<'de> for Addresses {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        format!("{text:?} is no address with a port: write for example \"0.0.0.0:1812\" or \"[::]:1812\" (no host name)")
+        format!(
+            "{text:?} is no address with a port: write for example \"0.0.0.0:1812\" or \"[::]:1812\" (no host name)"
+        )
     })
 }
 
@@ -233,7 +235,10 @@ impl Config {
     /// Makes the folder, and a file that says `text` where there is none.
     pub(crate) fn create(data: &Path, text: &str) -> Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(data).with_context(|| {
-            format!("the data folder {} cannot be made; choose another with --data, or run as an account that may", data.display())
+            format!(
+                "the data folder {} cannot be made; choose another with --data, or run as an account that may",
+                data.display()
+            )
         })?;
         let path = path(data);
         match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
@@ -294,9 +299,10 @@ impl Config {
             bail!("[server] organization must be 1 to 64 visible characters");
         }
         let database = sections.database.url.unwrap_or_else(|| "sqlite:countersign.db".to_owned());
-        let file = database.strip_prefix("sqlite:").filter(|file| !file.is_empty()).with_context(|| {
-            format!("[database] url = {database:?} is not supported: write \"sqlite:FILE\"")
-        })?;
+        let file = database
+            .strip_prefix("sqlite:")
+            .filter(|file| !file.is_empty())
+            .with_context(|| format!("[database] url = {database:?} is not supported: write \"sqlite:FILE\""))?;
         Ok(Self {
             organization,
             radius_listen: sections
@@ -332,14 +338,12 @@ mod tests {
         let (written, nothing) = (parse(DEFAULT).unwrap(), parse("").unwrap());
         assert_eq!(format!("{written:?}"), format!("{nothing:?}"));
         // Taken at its word, line by line.
-        let named: String = DEFAULT
+        let named: Vec<&str> = DEFAULT
             .lines()
             .filter(|line| !line.contains("tls_"))
-            .map(|line| {
-                let bare = line.strip_prefix("# ").filter(|bare| bare.split(' ').nth(1) == Some("="));
-                format!("{}\n", bare.unwrap_or(line))
-            })
+            .map(|line| line.strip_prefix("# ").filter(|bare| bare.split(' ').nth(1) == Some("=")).unwrap_or(line))
             .collect();
+        let named = named.join("\n");
         assert!(named.contains("\nlisten = \"0.0.0.0:1812\"\n"), "{named}");
         assert_eq!(format!("{:?}", parse(&named).unwrap()), format!("{nothing:?}"));
     }
@@ -372,7 +376,8 @@ mod tests {
         assert_eq!(config.keys, Path::new("/etc/key"));
         assert_eq!(config.socket, Path::new("/data/run/a.sock"));
         assert_eq!(config.database, Path::new("/data/countersign.db"));
-        let config = parse("[radius]\nlisten = [\"0.0.0.0:1\", \"[::1]:2\"]\n[database]\nurl = \"sqlite:///x.db\"").unwrap();
+        let config =
+            parse("[radius]\nlisten = [\"0.0.0.0:1\", \"[::1]:2\"]\n[database]\nurl = \"sqlite:///x.db\"").unwrap();
         assert_eq!(config.radius_listen.len(), 2);
         assert_eq!(config.database, Path::new("/x.db"));
     }

@@ -180,7 +180,11 @@ fn write(file: &Path, text: &str) -> Result<()> {
 /// How the program was called, to be called again in another terminal.
 fn program() -> String {
     let name = std::env::args_os().next().unwrap_or_default();
-    if Path::new(&name).components().count() > 1 { quoted(PathBuf::from(name).as_os_str()) } else { "countersign".to_owned() }
+    if Path::new(&name).components().count() > 1 {
+        quoted(PathBuf::from(name).as_os_str())
+    } else {
+        "countersign".to_owned()
+    }
 }
 
 /// As a shell takes it.

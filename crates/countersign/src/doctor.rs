@@ -91,7 +91,11 @@ fn files(data: &Path, config: &Config) -> Vec<Finding> {
         if mode & !allowed != 0 {
             out.push(Finding::wrong(
                 "files",
-                format!("{} can be used by other accounts (mode {mode:03o}): chmod 600 {}", path.display(), path.display()),
+                format!(
+                    "{} can be used by other accounts (mode {mode:03o}): chmod 600 {}",
+                    path.display(),
+                    path.display()
+                ),
             ));
         }
     }

@@ -52,9 +52,8 @@ impl ServerFacts for Program {
             .iter()
             .map(|seat| {
                 let counts = self.figures.client(seat.client.id);
-                let named = named!(
-                    counts, proven, bad_authenticator, missing_message_authenticator, duplicates, replays, full
-                );
+                let named =
+                    named!(counts, proven, bad_authenticator, missing_message_authenticator, duplicates, replays, full);
                 (seat.resource.name.clone(), named)
             })
             .collect();
@@ -66,9 +65,24 @@ impl ServerFacts for Program {
             url: self.config.url.to_string(),
             organization: self.config.organization.clone(),
             radius_counters: named!(
-                counts, packets, unknown_source, malformed, unexpected_code, bad_authenticator,
-                missing_message_authenticator, proxy_state_refused, status_server, requests, superseding, duplicates,
-                cached_resent, replays, full, accepts, rejects, unsent,
+                counts,
+                packets,
+                unknown_source,
+                malformed,
+                unexpected_code,
+                bad_authenticator,
+                missing_message_authenticator,
+                proxy_state_refused,
+                status_server,
+                requests,
+                superseding,
+                duplicates,
+                cached_resent,
+                replays,
+                full,
+                accepts,
+                rejects,
+                unsent,
             ),
             client_counters,
         }
@@ -135,7 +149,9 @@ impl Program {
         if !url.is_https() {
             return vec![Finding::note(
                 "url",
-                format!("{url} works on this machine only: phones need https and a certificate that they trust. Set [app] url"),
+                format!(
+                    "{url} works on this machine only: phones need https and a certificate that they trust. Set [app] url"
+                ),
             )];
         }
         if self.config.tls.is_none() && !behind {

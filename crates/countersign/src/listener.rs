@@ -1,14 +1,7 @@
 //! The app's listener: HTTP/1.1 over TCP, with TLS where certificate files are set, and with limits on slow clients.
 
 use core::time::Duration;
-use std::{
-    io,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    pin::pin,
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, pin::pin, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use axum::{Router, extract::ConnectInfo};
@@ -177,7 +170,11 @@ fn acceptor(files: &Tls) -> Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|fault| {
-            anyhow!("[app] tls_cert {} and tls_key {} do not go together: {fault}", files.cert.display(), files.key.display())
+            anyhow!(
+                "[app] tls_cert {} and tls_key {} do not go together: {fault}",
+                files.cert.display(),
+                files.key.display()
+            )
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
@@ -187,7 +184,11 @@ fn check_private(key: &Path) -> Result<()> {
     let about = std::fs::metadata(key).map_err(|fault| anyhow!("[app] tls_key {}: {fault}", key.display()))?;
     let mode = about.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
-        bail!("[app] tls_key {} can be read by others (mode {mode:03o}): run `chmod o= {}`", key.display(), key.display());
+        bail!(
+            "[app] tls_key {} can be read by others (mode {mode:03o}): run `chmod o= {}`",
+            key.display(),
+            key.display()
+        );
     }
     Ok(())
 }

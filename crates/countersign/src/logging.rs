@@ -22,7 +22,8 @@ pub(crate) enum LogFormat {
 pub(crate) fn start(format: LogFormat, otherwise: &str) -> Result<()> {
     let wanted = std::env::var(FILTER).unwrap_or_default();
     let wanted = if wanted.is_empty() { otherwise } else { &wanted };
-    let filter = EnvFilter::try_new(wanted).with_context(|| format!("{FILTER}={wanted} is no filter, write for example info"))?;
+    let filter = EnvFilter::try_new(wanted)
+        .with_context(|| format!("{FILTER}={wanted} is no filter, write for example info"))?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),

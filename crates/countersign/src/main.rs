@@ -11,7 +11,9 @@ mod facts;
 mod listener;
 mod logging;
 mod output;
+mod phone;
 mod qr;
+mod radius_login;
 mod runtime;
 mod serve;
 

@@ -57,6 +57,7 @@ impl Output {
     }
 
     /// Octets that are harmless already.
+    #[expect(clippy::unused_self, reason = "called like the others")]
     pub(crate) fn raw(self, octets: &[u8]) {
         put(&mut io::stdout().lock(), octets);
     }
@@ -83,12 +84,12 @@ impl Output {
             return self.line(empty);
         }
         let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-        let all: Vec<Vec<String>> = std::iter::once(&head)
-            .chain(rows)
-            .map(|row| row.iter().map(|cell| harmless(cell)).collect())
-            .collect();
+        let all: Vec<Vec<String>> =
+            std::iter::once(&head).chain(rows).map(|row| row.iter().map(|cell| harmless(cell)).collect()).collect();
         let widths: Vec<usize> = (0..head.len())
-            .map(|column| all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+            .map(|column| {
+                all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
             .collect();
         let mut out = String::new();
         for row in &all {

@@ -93,7 +93,8 @@ pub(crate) fn write_png(text: &str, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "http://localhost:8080/activate#v=1&t=AAAAAAAAAAAAAAAAAAAAAA&k=0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    const TEXT: &str =
+        "http://localhost:8080/activate#v=1&t=AAAAAAAAAAAAAAAAAAAAAA&k=0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
     #[test]
     fn a_code_has_a_quiet_zone_and_the_same_modules_in_both_forms() {
@@ -104,12 +105,22 @@ mod tests {
         assert!(lines.iter().all(|line| line.chars().count() == side));
         assert!(lines[0].chars().all(|c| c == '█') && lines[1].chars().all(|c| c == '█'));
         let light = terminal(TEXT, true).unwrap();
-        assert!(light.lines().next().unwrap().trim_start_matches("\x1b[30;107m").trim_end_matches("\x1b[0m").trim().is_empty());
+        assert!(
+            light
+                .lines()
+                .next()
+                .unwrap()
+                .trim_start_matches("\x1b[30;107m")
+                .trim_end_matches("\x1b[0m")
+                .trim()
+                .is_empty()
+        );
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qr.png");
         write_png(TEXT, &path).unwrap();
-        let mut reader = png::Decoder::new(std::io::BufReader::new(fs::File::open(&path).unwrap())).read_info().unwrap();
+        let mut reader =
+            png::Decoder::new(std::io::BufReader::new(fs::File::open(&path).unwrap())).read_info().unwrap();
         let mut octets = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut octets).unwrap();
         let modules = Modules::of(TEXT).unwrap();

@@ -144,11 +144,9 @@ impl Server {
             figures: radius.figures(),
             desk: Arc::clone(&desk),
         };
-        let issuer =
-            Issuer { vault, origin: config.url.clone(), signing_key: device_api.signing_thumbprint() };
+        let issuer = Issuer { vault, origin: config.url.clone(), signing_key: device_api.signing_thumbprint() };
         let (radius_at, app_at) = (facts.radius.clone(), facts.app);
-        let api =
-            AdminApi::new(Arc::clone(&desk), Arc::new(facts), Arc::clone(&checkpoints), Arc::new(issuer));
+        let api = AdminApi::new(Arc::clone(&desk), Arc::new(facts), Arc::clone(&checkpoints), Arc::new(issuer));
 
         let closing = CancellationToken::new();
         let mut listeners = JoinSet::new();

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Actor, AdminApi, AdminCode, AdminProblem,
     json::{Body, Name, Query, ok},
-    users::{Nothing, shown},
+    users::Nothing,
 };
 
 /// A device as shown.
@@ -44,7 +44,7 @@ impl DeviceView {
             state: device.state.as_str().to_owned(),
             key: device.key.thumbprint.clone(),
             push: device.push.is_some(),
-            created_at: shown(device.created_at),
+            created_at: device.created_at.to_rfc3339(),
         }
     }
 }

@@ -25,7 +25,6 @@ use axum::{
 use countersign_desk::Desk;
 use countersign_domain::{AuditEvent, EventKind, HostileText, LoginName, User};
 use serde::Serialize;
-use serde_json::json;
 use tokio::sync::Mutex;
 
 pub use json::{is_harmless, to_vec};
@@ -81,15 +80,25 @@ impl AdminApi {
         after: Option<&impl Serialize>,
     ) -> AuditEvent {
         let mut event = AuditEvent::new(self.desk.clock().now(), kind, actor.0);
-        event.detail = Some(json!({"before": before, "after": after}).to_string());
+        event.detail = serde_json::to_string(&Change { before, after, reason: None }).ok();
         event
     }
+}
+
+/// What a record of a change holds as its `detail`.
+#[derive(Serialize)]
+struct Change<'a, B, A> {
+    before: Option<B>,
+    after: Option<A>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 /// The routes.
 pub fn router(api: Arc<AdminApi>) -> Router {
     Router::new()
         .route("/admin/v1/users", get(users::list).post(users::add))
+        .route("/admin/v1/user-names", get(users::names))
         .route("/admin/v1/users/{name}", get(users::show).delete(users::remove))
         .route("/admin/v1/users/{name}/enable", post(users::enable))
         .route("/admin/v1/users/{name}/disable", post(users::disable))

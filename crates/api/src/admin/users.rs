@@ -5,15 +5,14 @@ use std::sync::Arc;
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_desk::hash_password;
 use countersign_domain::{
-    Commit, DeviceState, EventKind, HostileText, LimitScope, LoginName, Secret, Timestamp, User, UserId, UserSnapshot,
-    Write,
+    Commit, DeviceState, EventKind, HostileText, LimitScope, LoginName, Secret, User, UserId, UserSnapshot, Write,
 };
 use countersign_storage::CommitError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Actor, AdminApi, AdminCode, AdminProblem, check_shown,
+    Actor, AdminApi, AdminCode, AdminProblem, Change, check_shown,
     json::{Body, Name, answer, ok, secret},
 };
 
@@ -115,6 +114,14 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Response, A
         }
     }
     Ok(ok(&out))
+}
+
+/// Names by identifier: for people who read records.
+pub(super) async fn names(State(api): State<Arc<AdminApi>>) -> Result<Response, AdminProblem> {
+    let users = api.desk.store().users().await?;
+    let names: std::collections::BTreeMap<_, _> =
+        users.iter().map(|user| (user.id.to_string(), user.name.as_str())).collect();
+    Ok(ok(&names))
 }
 
 pub(super) async fn show(State(api): State<Arc<AdminApi>>, Name(name): Name) -> Result<Response, AdminProblem> {
@@ -245,8 +252,9 @@ pub(super) async fn unlock(
         event.user_id = Some(user.id);
         event.user_typed = Some(HostileText::from(user.name.as_str()));
         let reason: String = reason.chars().take(500).collect();
+        let (before, after) = (json!({"limits": before}), json!({"limits": after}));
         event.detail =
-            Some(json!({"before": {"limits": before}, "after": {"limits": after}, "reason": reason}).to_string());
+            serde_json::to_string(&Change { before: Some(before), after: Some(after), reason: Some(&reason) }).ok();
         match api.desk.write(Commit { writes, audit: vec![event] }).await {
             Ok(()) => return Ok(ok(&api.view_of(&name).await?)),
             Err(CommitError::Conflict(_)) => {}
@@ -306,9 +314,4 @@ pub(super) async fn remove(
         .await
         .map_err(|fault| AdminProblem::of_commit(fault, |_| AdminProblem::conflict()))?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// A time as shown, or the text `never`.
-pub(super) fn shown(time: Timestamp) -> String {
-    time.to_rfc3339()
 }

@@ -1,9 +1,6 @@
 //! `countersign activation`.
 
-use std::{
-    io::IsTerminal as _,
-    path::Path,
-};
+use std::{io::IsTerminal as _, path::Path};
 
 use countersign_api::admin::activations::IssuedView;
 use serde_json::json;
@@ -38,10 +35,8 @@ pub(crate) async fn issue(client: &Client, user: &str, expires: u64) -> Result<I
 /// Shows an activation: the QR code, or where it was written to, and what can be typed instead.
 pub(crate) fn print(issued: &IssuedView, png: Option<&Path>, output: Output) -> Result<(), Failure> {
     match png {
-        Some(path) => output.line(&format!(
-            "The QR code is in {}: a secret; delete the file when it was scanned.",
-            path.display()
-        )),
+        Some(path) => output
+            .line(&format!("The QR code is in {}: a secret; delete the file when it was scanned.", path.display())),
         None => output.drawing(&qr::terminal(&issued.qr, std::io::stdout().is_terminal())?),
     }
     output.line(&format!("Scan the code in the app of {}, or type there:", issued.user));

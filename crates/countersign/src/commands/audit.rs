@@ -44,6 +44,7 @@ async fn list(client: &Client, list: ListAudit, output: Output) -> Result<(), Fa
     }
     let resources: Vec<ResourceView> = client.get("resources").await?;
     let names: HashMap<_, _> = resources.into_iter().map(|resource| (resource.id, resource.name)).collect();
+    let users: HashMap<String, String> = client.get("user-names").await?;
     let rows: Vec<_> = lines
         .into_iter()
         .map(|line| {
@@ -52,7 +53,7 @@ async fn list(client: &Client, list: ListAudit, output: Output) -> Result<(), Fa
                 line.seq.to_string(),
                 line.time,
                 line.event,
-                line.user_typed.unwrap_or_default(),
+                line.user_typed.or_else(|| users.get(&line.user_id?).cloned()).unwrap_or_default(),
                 line.result.unwrap_or_default(),
                 line.reason.unwrap_or_default(),
                 resource.unwrap_or_default(),
@@ -97,10 +98,7 @@ fn print(report: &VerifyReport, output: Output) {
             "{} signed checkpoints in {}, the newest of {} for record {}",
             checkpoints.signed, checkpoints.file, newest.time, newest.seq
         )),
-        None => output.line(&format!(
-            "no signed checkpoints in {}: a cut at the end would not show",
-            checkpoints.file
-        )),
+        None => output.line(&format!("no signed checkpoints in {}: a cut at the end would not show", checkpoints.file)),
     }
     for fault in &checkpoints.faults {
         match fault.line {

@@ -3,6 +3,8 @@
 pub(crate) mod activation;
 pub(crate) mod audit;
 pub(crate) mod device;
+pub(crate) mod phone;
+pub(crate) mod radius_login;
 pub(crate) mod resource;
 pub(crate) mod user;
 
@@ -16,6 +18,14 @@ const MOST: u64 = 4096;
 
 /// Reads a secret from standard input, but for one newline at its end.
 pub(crate) fn from_stdin(what: &str) -> Result<Zeroizing<String>> {
+    let octets = octets_from_stdin(what)?;
+    let text =
+        std::str::from_utf8(&octets).ok().with_context(|| format!("the {what} on standard input is not UTF-8"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// The same for what need not be text.
+pub(crate) fn octets_from_stdin(what: &str) -> Result<Zeroizing<Vec<u8>>> {
     let mut octets = Zeroizing::new(Vec::new());
     std::io::stdin()
         .take(MOST.saturating_add(1))
@@ -27,8 +37,7 @@ pub(crate) fn from_stdin(what: &str) -> Result<Zeroizing<String>> {
     if u64::try_from(octets.len()).unwrap_or(u64::MAX) > MOST {
         bail!("the {what} on standard input is longer than {MOST} octets");
     }
-    let text = std::str::from_utf8(&octets).ok().with_context(|| format!("the {what} on standard input is not UTF-8"))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok(octets)
 }
 
 /// Asks for a new password, twice.

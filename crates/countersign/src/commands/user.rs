@@ -50,7 +50,10 @@ async fn add(client: &Client, new: AddUser, output: Output) -> Result<(), Failur
     if output.is_json() {
         output.document(&user);
     } else {
-        output.line(&format!("user {} is added. Next, for a device: countersign activation issue {}", user.name, user.name));
+        output.line(&format!(
+            "user {} is added. Next, for a device: countersign activation issue {}",
+            user.name, user.name
+        ));
     }
     Ok(())
 }

@@ -1,0 +1,449 @@
+//! The admin API as its router answers.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::{Extension, Router, body::Body, http::Request};
+use countersign_api::admin::{
+    Actor, AdminApi, AdminCode,
+    activations::Issuer,
+    audit::check,
+    checkpoints::Checkpoints,
+    is_harmless, router,
+    status::{Facts, Finding, ServerFacts},
+};
+use countersign_device_protocol::{code::ActivationLink, keys::Thumbprint, origin::Origin};
+use countersign_domain::{
+    AuditEvent, Commit, DeviceState, EventKind, HostileText, LimitScope, Limits, Reason, UserId, Write,
+};
+use countersign_storage::Vault;
+use countersign_testkit::Site;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+struct NoFacts;
+
+#[async_trait]
+impl ServerFacts for NoFacts {
+    fn facts(&self) -> Facts {
+        Facts { version: "test".to_owned(), ..Facts::default() }
+    }
+
+    async fn probe(&self) -> Vec<Finding> {
+        vec![Finding::ok("probe", "asked")]
+    }
+}
+
+struct Server {
+    site: Site,
+    router: Router,
+    checkpoints: Arc<Checkpoints>,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let site = Site::open(1).await;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoints.jsonl");
+        let desk = Arc::clone(&site.desk);
+        let checkpoints = Checkpoints::open(path, &**desk.store(), Arc::clone(desk.clock())).await.unwrap();
+        let checkpoints = Arc::new(checkpoints);
+        let issuer = Issuer {
+            vault: Arc::new(Vault::from_key(&[3; 32]).unwrap()),
+            origin: Origin::parse("https://mfa.example.com").unwrap(),
+            signing_key: Thumbprint::new([5; 32]),
+        };
+        let api = AdminApi::new(desk, Arc::new(NoFacts), Arc::clone(&checkpoints), Arc::new(issuer));
+        let router = router(api).layer(Extension(Actor("uid:0 (root)".to_owned())));
+        Self { site, router, checkpoints, _dir: dir }
+    }
+
+    async fn text(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(format!("/admin/v1/{path}"));
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let octets = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(octets.to_vec()).unwrap())
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, text) = self.text(method, path, &body).await;
+        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+    }
+
+    /// What must succeed.
+    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, value) = self.ask(method, path, body).await;
+        assert!((200..300).contains(&status), "{method} {path}: {status} {value}");
+        value
+    }
+
+    /// What must fail: with which code, and what it says.
+    async fn refused(&self, method: &str, path: &str, body: Value, code: AdminCode) -> String {
+        let (status, value) = self.ask(method, path, body).await;
+        assert_eq!((status, value["code"].as_str()), (code.status(), Some(code.as_str())), "{method} {path}: {value}");
+        assert_eq!((value["type"].as_str(), value["status"].as_u64()), (Some("about:blank"), Some(u64::from(status))));
+        value["detail"].as_str().unwrap().to_owned()
+    }
+
+    async fn last(&self) -> (String, Value) {
+        let record = self.site.audit().await.pop().unwrap();
+        assert_eq!(record.actor, "uid:0 (root)");
+        (record.event, serde_json::from_str(&record.detail.unwrap()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn s100_every_change_has_its_record_with_before_and_after() {
+    let server = Server::new().await;
+    server
+        .done("POST", "users", json!({"name": "alice", "password": "correct horse", "display_name": "Alice A."}))
+        .await;
+    let (event, detail) = server.last().await;
+    assert_eq!(event, "user.added");
+    assert_eq!(detail["before"], Value::Null);
+    let after = json!({"name": "alice", "display_name": "Alice A.", "enabled": true, "password": "(set)"});
+    assert_eq!(detail["after"], after);
+
+    server.done("POST", "users/ALICE/disable", Value::Null).await;
+    let disabled = ("user.disabled".to_owned(), json!({"before": {"enabled": true}, "after": {"enabled": false}}));
+    assert_eq!(server.last().await, disabled);
+    // What changes nothing is no change.
+    let records = server.site.audit().await.len();
+    server.done("POST", "users/alice/disable", Value::Null).await;
+    assert_eq!(server.site.audit().await.len(), records);
+    server.done("POST", "users/alice/enable", Value::Null).await;
+    assert_eq!(server.last().await.0, "user.enabled");
+
+    server.done("POST", "users/alice/activations", json!({"expires_in": 60})).await;
+    assert_eq!(server.last().await.0, "activation.issued");
+
+    let made = server
+        .done(
+            "POST",
+            "resources",
+            json!({"name": "vpn", "clients": ["10.0.0.1"], "secret": "canary canary of the vpn 1"}),
+        )
+        .await;
+    assert_eq!(made["clients"], json!(["10.0.0.1/32"]));
+    let (event, detail) = server.last().await;
+    assert_eq!((event.as_str(), &detail["after"]["secret"]), ("resource.added", &json!("(set)")));
+    server.done("PATCH", "resources/vpn", json!({"answer_by": 30, "secret": "canary canary of the vpn 2"})).await;
+    let (event, detail) = server.last().await;
+    assert_eq!(event, "resource.changed");
+    assert_eq!([&detail["before"]["answer_by"], &detail["after"]["answer_by"]], [60, 30]);
+    assert_eq!(detail["after"]["secret"], "(replaced)");
+    server.done("DELETE", "resources/VPN", Value::Null).await;
+    let (event, detail) = server.last().await;
+    assert_eq!((event.as_str(), &detail["after"]), ("resource.removed", &Value::Null));
+    assert_eq!(detail["before"]["name"], "vpn");
+
+    let user = user_id(&server).await;
+    let device = server.site.device(user).await;
+    let states = (DeviceState::Active, DeviceState::Suspended);
+    server.site.write(Write::SetDeviceState { id: device.id, from: states.0, to: states.1 }).await;
+    server.done("POST", &format!("devices/{}/resume", device.id), Value::Null).await;
+    let (event, detail) = server.last().await;
+    assert_eq!(event, "device.resumed");
+    assert_eq!([&detail["before"]["state"], &detail["after"]["state"]], ["suspended", "active"]);
+    server.done("DELETE", &format!("devices/{}", device.id), Value::Null).await;
+    assert_eq!(server.last().await.0, "device.removed");
+    server.done("DELETE", "users/alice", Value::Null).await;
+    let (event, detail) = server.last().await;
+    assert_eq!((event.as_str(), &detail["before"]["name"]), ("user.removed", &json!("alice")));
+
+    for record in server.site.audit().await {
+        let text = format!("{record:?}");
+        assert!(!text.contains("canary") && !text.contains("correct horse"), "{text}");
+    }
+}
+
+async fn user_id(server: &Server) -> UserId {
+    server.done("GET", "users/alice", Value::Null).await["id"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn s10_a_freeze_is_lifted_with_a_reason_that_is_recorded() {
+    let server = Server::new().await;
+    server.done("POST", "users", json!({"name": "alice"})).await;
+    let scope = LimitScope::User(user_id(&server).await);
+    let mut limits = Limits::default();
+    limits.freeze();
+    server.site.write(Write::SetLimits { scope, expected: 0, limits }).await;
+    let shown = server.done("GET", "users/alice", Value::Null).await;
+    assert!(shown["limits"][0].as_str().unwrap().contains("frozen"), "{shown}");
+    for body in [json!({}), json!({"reason": " "})] {
+        server.refused("POST", "users/alice/unlock", body, AdminCode::ReasonMissing).await;
+    }
+    let unlocked = server.done("POST", "users/alice/unlock", json!({"reason": "she came to my desk"})).await;
+    assert_eq!(unlocked["limits"], json!([]));
+    let (event, detail) = server.last().await;
+    assert_eq!((event.as_str(), &detail["reason"]), ("user.unlocked", &json!("she came to my desk")));
+    assert!(detail["before"]["limits"][0].as_str().unwrap().contains("frozen"));
+    assert_eq!(detail["after"]["limits"], json!([]));
+}
+
+#[tokio::test]
+async fn s47_shared_secrets_are_good_unique_and_shown_once() {
+    let server = Server::new().await;
+    let add = |name: &str, client: &str, secret: Value| {
+        let mut body = json!({"name": name, "clients": [client]});
+        body.as_object_mut().unwrap().extend(secret.as_object().unwrap().clone());
+        body
+    };
+    for (secret, part) in [
+        ("", "empty"),
+        ("fifteen octets.", "15 octets, at least 16"),
+        ("passwordpassword", "well-known"),
+        ("testing123testing123", "well-known"),
+        ("zqzqzqzqzqzqzqzqzqzqzqzq", "repeats"),
+    ] {
+        let body = add("vpn", "10.0.0.1", json!({"secret": secret}));
+        let said = server.refused("POST", "resources", body, AdminCode::SecretRefused).await;
+        assert!(said.contains(part) && said.contains("--generate-secret"), "{secret}: {said}");
+    }
+    server.refused("POST", "resources", add("vpn", "10.0.0.1", json!({})), AdminCode::SecretRefused).await;
+    let both = json!({"secret": "0123 4567 abcd efgh ijkl", "generate_secret": true});
+    server.refused("POST", "resources", add("vpn", "10.0.0.1", both), AdminCode::SecretRefused).await;
+
+    let made = server.done("POST", "resources", add("vpn", "10.0.0.1", json!({"generate_secret": true}))).await;
+    let secret = made["secret"].as_str().unwrap();
+    assert!(secret.len() == 32 && secret.is_ascii(), "{secret}");
+    let taken = add("other", "10.0.0.2", json!({"secret": secret}));
+    let said = server.refused("POST", "resources", taken, AdminCode::SecretInUse).await;
+    assert!(!said.contains(secret));
+    for path in ["resources", "resources/vpn", "audit", "doctor", "status"] {
+        let (_, text) = server.text("GET", path, "").await;
+        assert!(!text.contains(secret), "{path}");
+    }
+    // 64 octets and more are taken; 16 to 23 with a warning.
+    server.done("POST", "resources", add("long", "10.0.0.3", json!({"secret": format!("{secret}{secret}x")}))).await;
+    let short = server.done("POST", "resources", add("short", "10.0.0.4", json!({"secret": "4f-Zq9.kT2wLm8=x"}))).await;
+    assert!(short["warnings"].to_string().contains("24"), "{short}");
+    let again = server.done("PATCH", "resources/vpn", json!({"generate_secret": true})).await;
+    assert_ne!(again["secret"], made["secret"]);
+}
+
+#[tokio::test]
+async fn a_resource_has_networks_that_are_nobody_elses() {
+    let server = Server::new().await;
+    let add = |name: &str, clients: Value| json!({"name": name, "clients": clients, "generate_secret": true});
+    for (clients, part) in [
+        (json!([]), "needs the address"),
+        (json!(["vpn.example.com"]), "no address"),
+        (json!(["10.0.0.5/24"]), "10.0.0.0/24"),
+        (json!(["::ffff:10.0.0.1"]), "IPv4"),
+        (json!(["10.0.0.1\u{202e}"]), "\\u{202e}"),
+    ] {
+        let said = server.refused("POST", "resources", add("vpn", clients), AdminCode::NetworkRefused).await;
+        assert!(said.contains(part), "{said}");
+    }
+    server.done("POST", "resources", add("vpn", json!(["10.0.0.0/24", "2001:db8::/64", "10.0.0.0/24"]))).await;
+    let said = server.refused("POST", "resources", add("gate", json!(["10.0.0.0/24"])), AdminCode::NetworkInUse).await;
+    assert!(said.contains("resource vpn"), "{said}");
+    // A narrower one is another client's: the narrowest network decides.
+    server.done("POST", "resources", add("gate", json!(["10.0.0.7"]))).await;
+    server.done("PATCH", "resources/gate", json!({"clients": ["10.0.0.7", "10.0.0.8"]})).await;
+    server.refused("PATCH", "resources/gate", json!({"clients": ["2001:db8::/64"]}), AdminCode::NetworkInUse).await;
+    let said = server.refused("POST", "resources", add("VPN", json!(["10.0.1.1"])), AdminCode::ResourceExists).await;
+    assert!(said.contains("exists"), "{said}");
+    server.refused("PATCH", "resources/gate", json!({"name": "vpn"}), AdminCode::ResourceExists).await;
+    for seconds in [0, 4, 301, u64::MAX] {
+        let mut body = add("late", json!(["10.0.2.1"]));
+        body["answer_by"] = json!(seconds);
+        server.refused("POST", "resources", body, AdminCode::AnswerByRefused).await;
+    }
+    for name in ["", " x", "x\u{200b}y", &"x".repeat(65)] {
+        server.refused("POST", "resources", add(name, json!(["10.0.2.1"])), AdminCode::NameInvalid).await;
+    }
+    server.refused("GET", "resources/none", Value::Null, AdminCode::ResourceUnknown).await;
+}
+
+#[tokio::test]
+async fn users_have_names_that_can_be_seen_and_passwords_that_can_be_carried() {
+    let server = Server::new().await;
+    for name in ["", " bob", "bo\u{202e}b", &"x".repeat(254)] {
+        server.refused("POST", "users", json!({"name": name}), AdminCode::NameInvalid).await;
+    }
+    for (password, part) in [("", "empty"), (&*"x".repeat(129), "128")] {
+        let body = json!({"name": "bob", "password": password});
+        let said = server.refused("POST", "users", body, AdminCode::PasswordRefused).await;
+        assert!(said.contains(part), "{said}");
+    }
+    server.done("POST", "users", json!({"name": "EXAMPLE\\Böb/.. ?", "password": "x"})).await;
+    let said = server.refused("POST", "users", json!({"name": "example\\BÖB/.. ?"}), AdminCode::UserExists).await;
+    assert!(said.contains("exists"), "{said}");
+    let shown = server.done("GET", "users/example%5Cb%C3%B6b%2F%2E%2E%20%3F", Value::Null).await;
+    assert_eq!((&shown["name"], &shown["has_password"]), (&json!("EXAMPLE\\Böb/.. ?"), &json!(true)));
+    let said = server.refused("GET", "users/x%1b%5B2J", Value::Null, AdminCode::UserUnknown).await;
+    assert!(said.contains("\\u{1b}"), "{said}");
+}
+
+#[tokio::test]
+async fn an_activation_is_handed_out_whole_and_its_lifetime_is_bounded() {
+    let server = Server::new().await;
+    server.done("POST", "users", json!({"name": "alice"})).await;
+    let issued = server.done("POST", "users/alice/activations", Value::Null).await;
+    assert_eq!(issued["url"], "https://mfa.example.com");
+    assert_eq!(issued["code"].as_str().unwrap().split('-').map(str::len).collect::<Vec<_>>(), [4, 4, 4]);
+    let link = ActivationLink::parse(issued["qr"].as_str().unwrap()).unwrap();
+    assert_eq!(link.key, Thumbprint::new([5; 32]));
+    assert!(issued["expires_at"].as_str().unwrap().ends_with('Z'));
+    for seconds in [0, 86_401, u64::MAX] {
+        let body = json!({"expires_in": seconds});
+        let said = server.refused("POST", "users/alice/activations", body, AdminCode::ExpiryRefused).await;
+        assert!(said.contains("24 hours"), "{said}");
+    }
+    server.done("POST", "users/alice/activations", json!({"expires_in": 86_400})).await;
+    server.done("POST", "users/alice/disable", Value::Null).await;
+    server.refused("POST", "users/alice/activations", Value::Null, AdminCode::UserDisabled).await;
+    let (_, audit) = server.text("GET", "audit", "").await;
+    assert!(!audit.contains(issued["code"].as_str().unwrap().split_at(5).1) && !audit.contains(&*link.token.expose()));
+}
+
+#[tokio::test]
+async fn requests_are_read_strictly() {
+    let server = Server::new().await;
+    for (method, path, body) in [
+        ("POST", "users", "{"),
+        ("POST", "users", "[]"),
+        ("POST", "users", r#"{"name": "x", "admin": true}"#),
+        ("POST", "users", r#"{"name": 7}"#),
+        ("POST", "resources", r#"{"name": "x", "clients": ["10.0.0.1"], "primary": "maybe", "generate_secret": true}"#),
+        ("GET", "audit?limits=1", ""),
+        ("GET", "audit?limit=x", ""),
+    ] {
+        let (status, text) = server.text(method, path, body).await;
+        assert!(status == 400 && text.contains(r#""code":"malformed""#), "{method} {path} {body}: {status} {text}");
+    }
+    server.refused("GET", "nothing", Value::Null, AdminCode::NotFound).await;
+    server.refused("PUT", "users", Value::Null, AdminCode::MethodNotAllowed).await;
+    let long = format!(r#"{{"name": "{}"}}"#, "x".repeat(70_000));
+    assert_eq!(server.text("POST", "users", &long).await.0, 413);
+    server.refused("DELETE", "devices/x", Value::Null, AdminCode::DeviceUnknown).await;
+}
+
+const NASTY: &[&[u8]] = &[
+    b"bob\n2026-11-25 ACCEPT alice",
+    b"\x1b[2J\x1b]0;x\x07",
+    "10.0.0.1\u{202e}gnp.exe<script>".as_bytes(),
+    "\u{202e}\u{202e}\u{202e}".as_bytes(),
+    b"caf\xe9 \\u{41} \"quoted\"",
+];
+
+#[tokio::test]
+async fn s101_hostile_text_is_harmless_in_list_and_export() {
+    let server = Server::new().await;
+    for nasty in NASTY {
+        let now = server.site.desk.clock().now();
+        let mut event = AuditEvent::new(now, EventKind::LoginEnded, "server").because(Reason::UserUnknown);
+        event.user_typed = Some(HostileText::new(nasty));
+        event.source = Some(HostileText::new(nasty));
+        event.detail = Some(String::from_utf8_lossy(nasty).into_owned());
+        server.site.desk.write(Commit::record(event)).await.unwrap();
+    }
+    for path in ["audit", "audit/export"] {
+        let (_, text) = server.text("GET", path, "").await;
+        assert!(text.chars().all(|c| c == '\n' || is_harmless(c)), "{text}");
+    }
+    let (_, export) = server.text("GET", "audit/export", "").await;
+    assert_eq!(export.lines().count(), NASTY.len());
+    for (line, nasty) in export.lines().zip(NASTY) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["user_typed"], HostileText::new(nasty).to_string());
+        assert_eq!(line["detail"], *String::from_utf8_lossy(nasty));
+    }
+}
+
+#[tokio::test]
+async fn the_audit_is_listed_newest_last_and_filtered() {
+    let server = Server::new().await;
+    server.done("POST", "users", json!({"name": "alice"})).await;
+    let alice = user_id(&server).await;
+    for number in 0..2500 {
+        let now = server.site.desk.clock().now();
+        let mut event = AuditEvent::new(now, EventKind::LoginEnded, "server");
+        event = event.because(if number % 100 == 0 { Reason::Denied } else { Reason::Approved });
+        event.user_id = (number % 500 == 0).then_some(alice);
+        event.user_typed = Some(if number == 7 { "ALICE" } else { "bob" }.into());
+        server.site.desk.write(Commit::record(event)).await.unwrap();
+    }
+    let seqs = async |query: &str| -> Vec<i64> {
+        let lines = server.done("GET", &format!("audit{query}"), Value::Null).await;
+        lines.as_array().unwrap().iter().map(|line| line["seq"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(seqs("").await, (2452..=2501).collect::<Vec<_>>());
+    assert_eq!(seqs("?limit=2").await, [2500, 2501]);
+    assert_eq!(seqs("?user=alice&limit=3").await, [1002, 1502, 2002]);
+    assert_eq!(seqs("?user=alice").await, [1, 2, 9, 502, 1002, 1502, 2002]);
+    assert_eq!(seqs("?reason=denied&limit=100").await.len(), 25);
+    assert_eq!(seqs("?event=user.added").await, [1]);
+    assert!(seqs("?login=none").await.is_empty());
+    let (_, export) = server.text("GET", "audit/export", "").await;
+    assert_eq!(export.lines().count(), 2501);
+    let report = server.done("POST", "audit/verify", Value::Null).await;
+    assert_eq!((&report["ok"], &report["records"]), (&json!(true), &json!(2501)));
+}
+
+#[tokio::test]
+async fn s102_checkpoints_are_signed_and_held_against_the_chain() {
+    let server = Server::new().await;
+    let store = server.site.desk.store();
+    for name in ["alice", "bob", "carol"] {
+        server.done("POST", "users", json!({"name": name})).await;
+        server.checkpoints.make(&**store).await.unwrap();
+        // One is enough for one record.
+        server.checkpoints.make(&**store).await.unwrap();
+    }
+    let path = server.checkpoints.path().to_owned();
+    let good = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(good.lines().count(), 3);
+    let verify = async || check(&**store, &server.checkpoints, &path).await.unwrap();
+    let report = verify().await;
+    assert!(report.ok && report.checkpoints.signed == 3, "{report:?}");
+
+    // A line that was changed, one that is none.
+    std::fs::write(&path, good.replace("\"seq\":2", "\"seq\":1")).unwrap();
+    let report = verify().await;
+    assert_eq!(report.checkpoints.faults.len(), 1);
+    assert_eq!((report.ok, report.checkpoints.faults[0].fault.as_str()), (false, "signature"));
+    assert_eq!(report.checkpoints.faults[0].line, Some(2));
+    std::fs::write(&path, format!("{good}garbage\n")).unwrap();
+    assert_eq!(verify().await.checkpoints.faults[0].fault, "unreadable");
+
+    // Another server's checkpoints say nothing here.
+    let other = Server::new().await;
+    for name in ["alice", "bob", "carol", "dave"] {
+        other.done("POST", "users", json!({"name": name})).await;
+    }
+    other.checkpoints.make(&**other.site.desk.store()).await.unwrap();
+    std::fs::copy(other.checkpoints.path(), &path).unwrap();
+    assert_eq!(verify().await.checkpoints.faults[0].fault, "signature");
+
+    // No file: nothing to hold against, said so; a copy that is named must be there.
+    std::fs::remove_file(&path).unwrap();
+    assert!(verify().await.ok);
+    let report = server.done("POST", "audit/verify", json!({"checkpoints": "/nowhere/at/all"})).await;
+    assert_eq!((&report["ok"], &report["checkpoints"]["faults"][0]["fault"]), (&json!(false), &json!("unreadable")));
+}
+
+#[tokio::test]
+async fn status_and_doctor_tell_what_there_is() {
+    let server = Server::new().await;
+    server.done("POST", "users", json!({"name": "alice"})).await;
+    let status = server.done("GET", "status", Value::Null).await;
+    assert_eq!((&status["version"], &status["audit_records"]), (&json!("test"), &json!(1)));
+    let findings = server.done("GET", "doctor", Value::Null).await;
+    let findings = findings.as_array().unwrap();
+    assert!(findings.iter().all(|finding| finding["level"] != "wrong"), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding["text"].as_str().unwrap().contains("alice")));
+    // A clock that was set back.
+    server.site.clock.set(countersign_domain::Timestamp::from_seconds(1_799_990_000));
+    let findings = server.done("GET", "doctor", Value::Null).await;
+    let wrong: Vec<_> = findings.as_array().unwrap().iter().filter(|finding| finding["level"] == "wrong").collect();
+    assert!(matches!(wrong.as_slice(), [one] if one["about"] == "clock"), "{wrong:?}");
+}

@@ -1,0 +1,31 @@
+//! `countersign phone`: from the command line to what the phone does.
+
+use std::path::Path;
+
+use countersign_domain::Decision;
+
+use crate::{
+    cli::{Answer, PhoneCommand},
+    output::Failure,
+    phone,
+};
+
+pub(crate) async fn run(command: PhoneCommand, state: &Path) -> Result<(), Failure> {
+    match command {
+        PhoneCommand::Activate { address, code: Some(code) } => {
+            Box::pin(phone::activate(state, &address, &code)).await?;
+        }
+        PhoneCommand::Activate { address, code: None } => Box::pin(phone::activate_qr(state, &address)).await?,
+        PhoneCommand::Watch { answer, once } => Box::pin(phone::watch(state, answer.map(decision), once)).await?,
+        PhoneCommand::Codes => phone::codes(state).await?,
+    }
+    Ok(())
+}
+
+const fn decision(answer: Answer) -> Decision {
+    match answer {
+        Answer::Verify => Decision::Verify,
+        Answer::Deny => Decision::Deny,
+        Answer::DenyReport => Decision::DenyReport,
+    }
+}

@@ -1,0 +1,77 @@
+//! `countersign radius-login`: from the command line to what is asked.
+
+use core::time::Duration;
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::RadiusLogin,
+    commands::octets_from_stdin,
+    output::{Failure, Output},
+    radius_login::{self, Args},
+};
+
+pub(crate) async fn run(login: RadiusLogin, output: Output) -> Result<ExitCode, Failure> {
+    let (secret, password) = secrets(login.secret_stdin, login.password_stdin)?;
+    let args = Args {
+        server: login.server,
+        secret,
+        user: login.user,
+        password,
+        calling_station: login.calling_station,
+        timeout: login.timeout.map_or(radius_login::DEFAULT_TIMEOUT, Duration::from_secs),
+        resend_every: login.resend_every.map(Duration::from_secs),
+    };
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let terminal = err.is_terminal() && !output.is_json();
+    let code = Box::pin(radius_login::run(&args, &mut out, &mut err, terminal)).await?;
+    Ok(ExitCode::from(code))
+}
+
+type Octets = Zeroizing<Vec<u8>>;
+
+/// The shared secret and, if one is to be sent, the password.
+fn secrets(secret_stdin: bool, password_stdin: bool) -> anyhow::Result<(Octets, Option<Octets>)> {
+    match (secret_stdin, password_stdin) {
+        (true, false) => Ok((octets_from_stdin("shared secret")?, None)),
+        (true, true) => {
+            let both = octets_from_stdin("shared secret and password")?;
+            let (secret, password) = split_line(&both)
+                .context("standard input must hold the shared secret, an end of line, and the password")?;
+            Ok((secret, Some(password)))
+        }
+        (false, _) => {
+            let password = password_stdin.then(|| octets_from_stdin("password")).transpose()?;
+            if !io::stdin().is_terminal() && !password_stdin {
+                bail!("there is no terminal to ask for the shared secret on: use --secret-stdin");
+            }
+            let secret = rpassword::prompt_password("Shared secret: ")
+                .context("there is no terminal to ask for the shared secret on: use --secret-stdin")?;
+            Ok((Zeroizing::new(secret.into_bytes()), password))
+        }
+    }
+}
+
+/// What stands before the first end of line, and what stands behind it.
+fn split_line(octets: &[u8]) -> Option<(Octets, Octets)> {
+    let at = octets.iter().position(|octet| *octet == b'\n')?;
+    let (first, rest) = octets.split_at_checked(at)?;
+    Some((Zeroizing::new(first.to_vec()), Zeroizing::new(rest.get(1..)?.to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_the_secret_and_the_rest_the_password() {
+        let (secret, password) = split_line(b"the secret\npass\nword").unwrap();
+        assert_eq!((secret.as_slice(), password.as_slice()), (&b"the secret"[..], &b"pass\nword"[..]));
+        assert!(split_line(b"only the secret").is_none());
+    }
+}

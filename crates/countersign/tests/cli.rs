@@ -1,0 +1,584 @@
+//! The real program on a folder of its own, driven by its command line.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "these are tests")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use serde_json::Value;
+use sqlx::{Connection as _, sqlite::SqliteConnectOptions};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn command() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_remove("COUNTERSIGN_DATA").env_remove("COUNTERSIGN_LOG").env_remove("NOTIFY_SOCKET");
+    command
+}
+
+fn run(mut command: Command, stdin: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Who does not read its input may have gone.
+    let _gone = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// A folder with the file for free ports.
+struct Folder {
+    _temporary: tempfile::TempDir,
+    data: PathBuf,
+    radius: u16,
+    app: u16,
+}
+
+struct Running {
+    child: Child,
+    log: mpsc::Receiver<String>,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let data = temporary.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+        let radius = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let app = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = Self { _temporary: temporary, data, radius, app };
+        folder.configure("");
+        folder
+    }
+
+    fn configure(&self, more: &str) {
+        let text = format!(
+            "[radius]\nlisten = \"127.0.0.1:{}\"\n[app]\nlisten = \"127.0.0.1:{}\"\n{more}",
+            self.radius, self.app
+        );
+        fs::write(self.data.join("countersign.toml"), text).unwrap();
+    }
+
+    fn serve(&self) -> Command {
+        let mut serve = command();
+        serve.arg("serve").arg("--data").arg(&self.data);
+        serve
+    }
+
+    fn start(&self) -> Running {
+        let mut child =
+            self.serve().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, log) = mpsc::channel();
+        let streams: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _gone = sender.send(line);
+                }
+            });
+        }
+        let mut seen = Vec::new();
+        loop {
+            let line = log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it is not ready: {seen:?}"));
+            if line.starts_with("ready: ") {
+                break;
+            }
+            seen.push(line);
+        }
+        Running { child, log }
+    }
+
+    /// What `serve` says when it must not start.
+    fn not_started(&self) -> String {
+        let output = run(self.serve(), "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
+        assert!(said.starts_with("error: ") || said.contains("\nerror: "), "{said}");
+        said
+    }
+
+    fn cli(&self, arguments: &[&str], stdin: &str) -> Output {
+        let mut command = command();
+        command.arg("--data").arg(&self.data).args(arguments);
+        run(command, stdin)
+    }
+
+    /// What a command that must succeed prints.
+    fn done(&self, arguments: &[&str], stdin: &str) -> String {
+        let output = self.cli(arguments, stdin);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn ask(&self, arguments: &[&str], stdin: &str) -> Value {
+        let text = self.done(&[arguments, &["--json"]].concat(), stdin);
+        serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{arguments:?}: {fault}: {text}"))
+    }
+
+    /// What a command that must be refused says.
+    fn refused(&self, arguments: &[&str], stdin: &str) -> String {
+        let output = self.cli(arguments, stdin);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{arguments:?}: {said}");
+        said
+    }
+
+    /// Changes the database behind the back of a stopped server.
+    fn tamper(&self, sql: &'static str) {
+        let path = self.data.join("countersign.db");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let options = SqliteConnectOptions::new().filename(path);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
+    }
+}
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn stop(mut self) -> Vec<String> {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        let log: Vec<String> = self.log.iter().collect();
+        assert!(status.success(), "{status}: {log:?}");
+        log
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _gone = self.child.kill();
+            let _gone = self.child.wait();
+        }
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn users_activations_resources_and_audit_from_beginning_to_end() {
+    let folder = Folder::new();
+    let server = folder.start();
+
+    folder.done(&["user", "add", "alice", "--password-stdin", "--display-name", "Alice A."], "canary-password\n");
+    folder.done(&["user", "add", "bob", "--no-password"], "");
+    let users = folder.ask(&["user", "list"], "");
+    assert_eq!([&users[0]["name"], &users[1]["name"]], ["alice", "bob"]);
+    assert_eq!((&users[0]["has_password"], &users[1]["has_password"]), (&true.into(), &false.into()));
+    let table = folder.done(&["user", "list"], "");
+    assert!(table.contains("Alice A.") && table.lines().count() == 3, "{table}");
+    assert!(folder.done(&["user", "show", "ALICE"], "").contains("Alice A."));
+    assert!(folder.refused(&["user", "add", "Alice", "--password-stdin"], "x").contains("exists"));
+    assert!(folder.refused(&["user", "add", "carol", "--password-stdin"], "\n").contains("empty"));
+    assert!(folder.refused(&["user", "add", "carol"], "").contains("--password-stdin"));
+    assert_eq!(folder.ask(&["user", "disable", "bob"], "")["enabled"], false);
+    assert_eq!(folder.ask(&["user", "enable", "bob"], "")["enabled"], true);
+    folder.ask(&["user", "unlock", "bob", "--reason", "he called"], "");
+    folder.ask(&["user", "remove", "bob"], "");
+    let said = folder.refused(&["user", "show", "bob"], "");
+    assert!(said.contains("no user bob") && said.contains("user list"), "{said}");
+    let problem: Value = serde_json::from_str(&folder.refused(&["user", "show", "bob", "--json"], "")).unwrap();
+    assert_eq!(problem["code"], "user_unknown");
+
+    let picture = folder.data.join("qr.png");
+    let issued = folder.ask(&["activation", "issue", "alice", "--png", picture.to_str().unwrap()], "");
+    assert_eq!(issued["url"], format!("http://localhost:{}", folder.app));
+    assert!(issued["qr"].as_str().unwrap().starts_with(&format!("http://localhost:{}/activate#v=1&t=", folder.app)));
+    assert!(issued["expires_at"].as_str().unwrap().ends_with('Z') && issued["code"].as_str().unwrap().len() == 14);
+    assert_eq!((&fs::read(&picture).unwrap()[..4], mode(&picture)), (&b"\x89PNG"[..], 0o600));
+    let shown = folder.done(&["activation", "issue", "alice"], "");
+    assert!(shown.contains('█') && shown.contains("code") && shown.contains("http://localhost"), "{shown}");
+    assert!(folder.refused(&["activation", "issue", "alice", "--expires", "25h"], "").contains("24 hours"));
+    assert_eq!(folder.ask(&["device", "list"], ""), Value::Array(Vec::new()));
+
+    // s47
+    let made = folder.ask(&["resource", "add", "vpn", "--client", "127.0.0.1", "--generate-secret"], "");
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    assert_eq!(secret.len(), 32);
+    let said = folder.refused(&["resource", "add", "b", "--client", "10.0.0.1", "--secret-stdin"], "short\n");
+    assert!(said.contains("5 octets, at least 16"), "{said}");
+    let said = folder.refused(&["resource", "add", "b", "--client", "10.0.0.1", "--secret-stdin"], &secret);
+    assert!(said.contains("another client") && !said.contains(&secret), "{said}");
+    for arguments in [&["resource", "show", "vpn"][..], &["resource", "list"], &["resource", "show", "vpn", "--json"]] {
+        let shown = folder.done(arguments, "");
+        assert!(shown.contains("127.0.0.1/32") && !shown.contains(&secret), "{shown}");
+    }
+    let set = folder.ask(&["resource", "set", "vpn", "--answer-by", "30", "--no-require-message-authenticator"], "");
+    assert_eq!((&set["answer_by"], &set["require_message_authenticator"]), (&30.into(), &false.into()));
+    assert!(set["warnings"][0].as_str().unwrap().contains("CVE-2024-3596"));
+
+    let doctor = folder.cli(&["doctor"], "");
+    let said = String::from_utf8(doctor.stdout).unwrap();
+    assert_eq!(doctor.status.code(), Some(0), "{said}");
+    assert!(said.contains("answers Status-Server") && said.contains("nothing is wrong"), "{said}");
+
+    // s100
+    let records = folder.ask(&["audit", "list"], "");
+    let records = records.as_array().unwrap();
+    let mut events: Vec<_> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
+    events.dedup();
+    assert_eq!(
+        events,
+        [
+            "server.started",
+            "user.added",
+            "user.disabled",
+            "user.enabled",
+            "user.unlocked",
+            "user.removed",
+            "activation.issued",
+            "resource.added",
+            "resource.changed",
+        ]
+    );
+    for record in records.iter().skip(1) {
+        let actor = record["actor"].as_str().unwrap();
+        assert!(actor.starts_with("uid:"), "{actor}");
+        let detail: Value = serde_json::from_str(record["detail"].as_str().unwrap()).unwrap();
+        assert!(record["event"] == "activation.issued" || detail.get("before").is_some(), "{detail}");
+    }
+    assert_eq!(folder.ask(&["audit", "list", "--user", "bob", "--limit", "2"], "").as_array().unwrap().len(), 2);
+    assert!(folder.done(&["audit", "list"], "").contains("vpn"));
+
+    let export = folder.done(&["audit", "export"], "");
+    let first = export.lines().next().unwrap();
+    let members = "seq time event login user_id user_typed actor resource client door source source_trust factor device \
+                   number_mode result reason binding detail prev hash";
+    let mut rest = first;
+    for member in members.split_whitespace() {
+        let at = rest.find(&format!("\"{member}\":")).unwrap_or_else(|| panic!("{member}: {first}"));
+        rest = rest.split_at(at).1;
+    }
+    let report = folder.ask(&["audit", "verify"], "");
+    assert_eq!(report["records"].as_u64().unwrap(), u64::try_from(export.lines().count()).unwrap());
+
+    let log = server.stop().join("\n");
+    for canary in ["canary-password", &secret, issued["code"].as_str().unwrap()] {
+        assert!(!log.contains(canary));
+        for entry in fs::read_dir(&folder.data).unwrap() {
+            let path = entry.unwrap().path();
+            let octets = fs::read(&path).unwrap();
+            let found = octets.windows(canary.len()).any(|part| part == canary.as_bytes());
+            assert!(!found, "{canary} is in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn usage_errors_are_told_apart() {
+    for arguments in [
+        &[][..],
+        &["no-such-command"],
+        &["user"],
+        &["user", "add"],
+        &["user", "unlock", "bob"],
+        &["resource", "add", "x", "--client", "10.0.0.1"],
+        &["resource", "add", "x", "--client", "10.0.0.1", "--generate-secret", "--secret-stdin"],
+        &["resource", "add", "x", "--client", "10.0.0.1", "--generate-secret", "--primary", "maybe"],
+        &["resource", "set", "x"],
+        &["activation", "issue", "x", "--expires", "soon"],
+        &["audit", "list", "--limit", "0"],
+    ] {
+        let mut command = command();
+        command.args(arguments);
+        let output = run(command, "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {said}");
+        assert!(said.contains("Usage:") || said.contains("--help"), "{arguments:?}: {said}");
+    }
+    let mut help = command();
+    help.arg("--help");
+    let help = run(help, "");
+    assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains("/var/lib/countersign"));
+}
+
+#[test]
+fn without_a_server_a_command_and_the_doctor_say_so() {
+    let folder = Folder::new();
+    let said = folder.refused(&["user", "list"], "");
+    assert!(said.contains("no server is running") && said.contains("countersign serve --data"), "{said}");
+    let doctor = folder.cli(&["doctor", "--json"], "");
+    assert_eq!(doctor.status.code(), Some(1));
+    let findings: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    assert!(
+        findings.as_array().unwrap().iter().any(|finding| finding["level"] == "wrong" && finding["about"] == "server")
+    );
+}
+
+#[test]
+fn a_first_start_writes_a_commented_file_and_private_files() {
+    let folder = Folder::new();
+    let data = folder.data.join("new");
+    // With the defaults its ports may be taken; the file is there all the same.
+    let mut serve = command();
+    let mut child =
+        serve.arg("serve").arg("--data").arg(&data).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let file = data.join("countersign.toml");
+    let mut tries = 0;
+    while !file.exists() && tries < 3000 {
+        tries += 1;
+        let _ = mpsc::channel::<()>().1.recv_timeout(Duration::from_millis(10));
+    }
+    let _gone = child.kill();
+    child.wait().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("# listen = \"0.0.0.0:1812\"") && text.contains("[audit]"), "{text}");
+    assert_eq!((mode(&data), mode(&file)), (0o700, 0o600));
+}
+
+#[test]
+fn s99_files_and_socket_are_their_owners_only() {
+    let folder = Folder::new();
+    let server = folder.start();
+    folder.done(&["user", "add", "alice", "--no-password"], "");
+    let mut seen = Vec::new();
+    for entry in fs::read_dir(&folder.data).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name != "countersign.toml" {
+            assert_eq!(mode(&path), 0o600, "{name}");
+        }
+        seen.push(name);
+    }
+    for name in ["admin.sock", "countersign.key", "countersign.db", "countersign.db-wal"] {
+        assert!(seen.iter().any(|seen| seen == name), "{name}: {seen:?}");
+    }
+    fs::set_permissions(folder.data.join("countersign.db"), fs::Permissions::from_mode(0o644)).unwrap();
+    let doctor = folder.cli(&["doctor"], "");
+    let said = String::from_utf8(doctor.stdout).unwrap();
+    assert!(doctor.status.code() == Some(1) && said.contains("chmod 600"), "{said}");
+    server.stop();
+    assert!(!folder.data.join("admin.sock").exists());
+}
+
+#[test]
+fn s93_a_key_file_that_others_can_read_or_that_is_missing_ends_the_start() {
+    let folder = Folder::new();
+    folder.start().stop();
+    let key = folder.data.join("countersign.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = folder.not_started();
+    assert!(said.contains("countersign.key") && said.contains("chmod 600"), "{said}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    // s92: under another key the database is not opened.
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, [7; 32]).unwrap();
+    let said = folder.not_started();
+    assert!(said.contains("wrong key file"), "{said}");
+    fs::remove_file(&key).unwrap();
+    let said = folder.not_started();
+    assert!(said.contains("is missing") && !key.exists(), "{said}");
+    // Neither the database nor what is beside it holds the key.
+    for entry in fs::read_dir(&folder.data).unwrap() {
+        let octets = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!octets.windows(right.len()).any(|part| part == right));
+    }
+    fs::write(&key, right).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
+    folder.start().stop();
+}
+
+#[test]
+fn a_start_that_cannot_be_says_why() {
+    let folder = Folder::new();
+    fs::write(folder.data.join("countersign.toml"), "[radius]\nlisten = \"127.0.0.1:1812\"\nlisten_too = 1\n").unwrap();
+    let said = folder.not_started();
+    assert!(said.contains("countersign.toml: line 3: unknown field `listen_too`"), "{said}");
+    folder.configure("tls_cert = \"none.pem\"\ntls_key = \"none.key\"\nurl = \"https://mfa.example.com\"\n");
+    let said = folder.not_started();
+    assert!(said.contains("none.pem"), "{said}");
+    folder.configure("");
+
+    let taken = UdpSocket::bind(("127.0.0.1", folder.radius)).unwrap();
+    let said = folder.not_started();
+    assert!(said.contains(&folder.radius.to_string()) && said.contains("in use"), "{said}");
+    drop(taken);
+    let taken = TcpListener::bind(("127.0.0.1", folder.app)).unwrap();
+    let said = folder.not_started();
+    assert!(said.contains(&folder.app.to_string()) && said.contains("in use"), "{said}");
+    drop(taken);
+
+    let server = folder.start();
+    let said = folder.not_started();
+    assert!(said.contains("running") && said.contains("already"), "{said}");
+    server.stop();
+    folder.tamper(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (99999999999999, 'from the future', TRUE, x'00', 0)",
+    );
+    assert!(folder.not_started().contains("newer countersign"));
+}
+
+#[test]
+fn a_killed_server_leaves_nothing_that_is_in_the_way() {
+    let folder = Folder::new();
+    let server = folder.start();
+    folder.done(&["user", "add", "alice", "--no-password"], "");
+    server.signal("KILL");
+    drop(server);
+    assert!(folder.data.join("admin.sock").exists());
+    let said = folder.refused(&["user", "list"], "");
+    assert!(said.contains("no server is running"), "{said}");
+    let server = folder.start();
+    assert_eq!(folder.ask(&["user", "list"], "")[0]["name"], "alice");
+    server.signal("INT");
+    drop(server.stop_after_signal());
+    let server = folder.start();
+    let events = folder.ask(&["audit", "list"], "");
+    let last = events.as_array().unwrap().iter().rev().nth(1).unwrap();
+    assert_eq!(last["event"], "server.stopped");
+    server.stop();
+}
+
+impl Running {
+    fn stop_after_signal(mut self) -> Vec<String> {
+        assert!(self.child.wait().unwrap().success());
+        self.log.iter().collect()
+    }
+}
+
+/// Ten users, so ten records and more, a server that has stopped in order, and so a checkpoint of its last record.
+fn with_records() -> Folder {
+    let folder = Folder::new();
+    let server = folder.start();
+    for number in 0..10 {
+        folder.done(&["user", "add", &format!("user{number}"), "--no-password"], "");
+    }
+    server.stop();
+    folder
+}
+
+fn verify(folder: &Folder) -> (Value, String) {
+    let server = folder.start();
+    let output = folder.cli(&["audit", "verify", "--json"], "");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let code = i32::from(report["ok"] != true);
+    assert_eq!(output.status.code(), Some(code), "{report}");
+    let said = String::from_utf8(folder.cli(&["audit", "verify"], "").stdout).unwrap();
+    server.stop();
+    (report, said)
+}
+
+#[test]
+fn s102_what_was_changed_removed_inserted_or_swapped_is_found_and_located() {
+    let cases = [
+        ("UPDATE audit SET user_typed = x'6d' WHERE seq = 5", 5, "changed"),
+        ("UPDATE audit SET time = time + 1 WHERE seq = 3", 3, "changed"),
+        ("DELETE FROM audit WHERE seq = 6", 7, "gap"),
+        ("DELETE FROM audit WHERE seq = 1", 2, "gap"),
+        (
+            "UPDATE audit SET seq = -1 WHERE seq = 4; UPDATE audit SET seq = 4 WHERE seq = 5; \
+             UPDATE audit SET seq = 5 WHERE seq = -1",
+            4,
+            "changed",
+        ),
+        (
+            "UPDATE audit SET seq = seq + 1000 WHERE seq > 7; UPDATE audit SET seq = seq - 999 WHERE seq > 1000; \
+             INSERT INTO audit (seq, time, event, actor, prev, hash) SELECT 8, time, 'user.added', actor, hash, hash \
+             FROM audit WHERE seq = 7",
+            8,
+            "changed",
+        ),
+        ("UPDATE audit SET hash = x'00' WHERE seq = 9", 9, "unreadable"),
+    ];
+    for (sql, seq, fault) in cases {
+        let folder = with_records();
+        assert_eq!(verify(&folder).0["ok"], true);
+        folder.tamper(sql);
+        let (report, said) = verify(&folder);
+        assert_eq!(
+            (&report["break"]["seq"], &report["break"]["fault"]),
+            (&seq.into(), &fault.into()),
+            "{sql}: {report}"
+        );
+        assert!(said.contains(&format!("BROKEN at record {seq}")), "{said}");
+    }
+}
+
+#[test]
+fn s102_a_cut_tail_and_an_older_database_show_by_the_checkpoints() {
+    let folder = with_records();
+    let database = folder.data.join("countersign.db");
+    let older = fs::read(&database).unwrap();
+    folder.tamper("DELETE FROM audit WHERE seq > 8");
+    let (report, said) = verify(&folder);
+    // What the server wrote since stands in the place of what was cut off.
+    assert_eq!(report["break"], Value::Null);
+    let faults = report["checkpoints"]["faults"].as_array().unwrap();
+    assert!(faults.iter().any(|fault| fault["fault"] == "cut" || fault["fault"] == "differs"), "{report}");
+    assert!(said.contains("CHECKPOINT"), "{said}");
+
+    let folder = with_records();
+    let newer = fs::read(folder.data.join("audit-checkpoints.jsonl")).unwrap();
+    // A copy of the checkpoints elsewhere tells what the server's own file, cut as well, does not.
+    let copy = folder.data.join("copy.jsonl");
+    fs::write(&copy, newer).unwrap();
+    fs::remove_file(folder.data.join("audit-checkpoints.jsonl")).unwrap();
+    folder.tamper("DELETE FROM audit WHERE seq > 5");
+    let server = folder.start();
+    assert_eq!(folder.ask(&["audit", "verify"], "")["ok"], true);
+    let output = folder.cli(&["audit", "verify", "--checkpoints", copy.to_str().unwrap(), "--json"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["checkpoints"]["faults"][0]["fault"], "cut", "{report}");
+    server.stop();
+    drop(older);
+}
+
+#[test]
+fn the_demo_begins_goes_on_and_ends() {
+    let folder = Folder::new();
+    let data = folder.data.join("demo");
+    fs::create_dir(&data).unwrap();
+    fs::copy(folder.data.join("countersign.toml"), data.join("countersign.toml")).unwrap();
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let mut child = command()
+            .args(["demo", "--data"])
+            .arg(&data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        while !text.contains("\nready: ") {
+            assert_ne!(out.read_line(&mut text).unwrap(), 0, "{text}");
+        }
+        let interrupted = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+        assert!(interrupted.success());
+        out.read_to_string(&mut text).unwrap();
+        assert!(child.wait().unwrap().success(), "{text}");
+        for part in
+            ["█", "phone --state", "activate http://localhost", "watch", "radius-login alice --server 127.0.0.1:"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        shown.push(text);
+    }
+    let password = |text: &str| text.split("password ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    assert_eq!(password(&shown[0]), password(&shown[1]));
+    for name in ["alice-password", "radius-secret"] {
+        assert_eq!(mode(&data.join(name)), 0o600);
+    }
+}
