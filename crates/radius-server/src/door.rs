@@ -342,3 +342,38 @@ fn encode(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8]>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use countersign_domain::Reason;
+    use countersign_testkit::{Ask, Nas, NewResource, Site};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn s52_a_reject_is_due_by_its_arrival_however_long_the_checks_took() {
+        let site = Site::open(1).await;
+        site.resource(NewResource::default()).await;
+        let sockets = [Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap()];
+        let resources = Arc::clone(&site.desk.resources().borrow());
+        let mut door = Door::new(Arc::clone(&site.desk), Arc::default(), Limits::default(), &resources, 1);
+        let mut nas = Nas::new(sockets[0].local(), NewResource::default().secret, 1).await;
+        let source = "127.0.0.1:50000".parse().unwrap();
+        let arrived = Instant::now();
+        for checking in [0, 700, 1100].map(Duration::from_millis) {
+            let packet = nas.pack(&Ask::login("alice"));
+            let datagram = Datagram { octets: &packet.octets, source, asked: None };
+            door.datagram(arrived, 0, datagram, &sockets);
+            let login = *door.waiting.keys().next().unwrap();
+            let verdict = Verdict::Reject { reason: Reason::PasswordWrong, after_challenge: false };
+            door.verdict(arrived + checking, DoorVerdict { login, verdict }, &sockets);
+            let due = door.rejects.peek().unwrap().0.0.duration_since(arrived);
+            assert!((Duration::from_secs(1)..=Duration::from_millis(1250)).contains(&due), "{due:?}");
+            door.tick(arrived + Duration::from_millis(999), &sockets);
+            assert_eq!(door.waiting.len(), 1, "not before");
+            door.tick(arrived + Duration::from_millis(1250), &sockets);
+            assert!(door.waiting.is_empty() && door.rejects.is_empty());
+        }
+        assert_eq!(door.figures.counts().rejects, 3);
+    }
+}

@@ -1,7 +1,7 @@
 //! Bounds, and clients that come and go.
 
 use countersign_domain::Decision;
-use countersign_radius::{Code, Limits};
+use countersign_radius::{AttributeType, Code, Limits};
 use countersign_testkit::{Ask, Nas, NewResource, Site};
 
 use crate::house::{House, SECRET, SILENCE, SOON};
@@ -50,6 +50,30 @@ async fn s105_a_client_that_is_full_is_turned_away_and_takes_nothing_from_the_ot
     nas.send(&fourth).await;
     house.decide(&mut dave, Decision::Verify).await;
     assert_eq!(nas.reply(&fourth, SOON).await.unwrap().code(), Code::AccessAccept);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn s105_a_request_whose_login_was_taken_over_takes_no_room() {
+    let limits = Limits { pending_per_client: 2, ..Limits::default() };
+    let house = House::with(Site::open(75).await, "127.0.0.1:0", limits);
+    house.add(NewResource::default()).await;
+    let mut alice = house.user("alice", None).await;
+    let mut bob = house.user("bob", None).await;
+    let mut nas = house.nas(75).await;
+    let retry = Ask::login("alice").with(AttributeType::CALLING_STATION_ID, "x").with(AttributeType::NAS_PORT, [0; 4]);
+    let older = nas.pack(&retry);
+    nas.send(&older).await;
+    let challenge = alice.asked(&house.site.desk, SOON).await.unwrap();
+    let newer = nas.pack(&retry);
+    nas.send(&newer).await;
+    assert_eq!(house.ends(1).await, ["unanswered superseded"]);
+    let packet = nas.pack(&Ask::login("bob"));
+    nas.send(&packet).await;
+    house.decide(&mut bob, Decision::Verify).await;
+    assert_eq!(nas.reply(&packet, SOON).await.unwrap().code(), Code::AccessAccept);
+    alice.decide(&house.site.desk, &challenge, Decision::Verify).await;
+    assert_eq!(nas.reply(&newer, SOON).await.unwrap().code(), Code::AccessAccept);
     house.stop().await;
 }
 
