@@ -57,6 +57,7 @@ const RULES: &[Rule] = &[
     rule("countersign-radius-server", Tier::Service, May::Only(&[DESK, RADIUS, DOMAIN])),
     rule("countersign-api", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL, RADIUS])),
     rule("countersign-push", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
+    rule("countersign-push", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
     rule("countersign", Tier::Edge, May::Anything),
     rule("countersign-testkit", Tier::Internal, May::Anything),
     rule("xtask", Tier::Internal, May::Only(&[])),
