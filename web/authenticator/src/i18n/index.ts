@@ -49,7 +49,9 @@ async function use(tag: string): Promise<void> {
 
 /** Digits are the ones that login prompts take, in every language. */
 function locale(): string {
-  return `${language.value.tag}-u-nu-latn`;
+  const { tag } = language.value;
+  const regional = navigator.languages.find((wanted) => wanted.toLowerCase().startsWith(`${tag}-`)) ?? tag;
+  return `${regional.split('-u-')[0]}-u-nu-latn`;
 }
 
 export function t(key: Key, values: Values = {}): string {

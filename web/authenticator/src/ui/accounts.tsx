@@ -6,7 +6,7 @@ import { LANGUAGES, chooseLanguage, language, t, visible } from '../i18n';
 import { useWatched } from '../store/state';
 import { Code, troubleOf } from './code';
 import { Icon } from './icons';
-import { Notices } from './notices';
+import { InstallAdvice, Notices } from './notices';
 import { Go, Screen } from './parts';
 
 export function AccountsScreen(): JSX.Element {
@@ -24,6 +24,7 @@ export function AccountsScreen(): JSX.Element {
       <WaitingLink />
       <Notices />
       {all.length === 0 ? <Empty /> : <List />}
+      <InstallAdvice />
       <LanguageChoice />
     </Screen>
   );

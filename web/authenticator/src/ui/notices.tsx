@@ -19,17 +19,18 @@ import { Notice } from './parts';
 /** Codes are still good at half a step of difference. */
 const CLOCK_MS = 15_000;
 
+/** Above the accounts: what keeps them from working. */
 export function Notices(): JSX.Element {
   return (
-    <div class="notices">
+    <>
       <OtherAddress />
       <Unfinished />
       <Trust />
       <Network />
       <WrongClock />
-      <Kept />
+      <Unkept />
       <Push />
-    </div>
+    </>
   );
 }
 
@@ -134,10 +135,8 @@ function WrongClock(): JSX.Element | null {
   );
 }
 
-function Kept(): JSX.Element | null {
+function Unkept(): JSX.Element | null {
   const state = useWatched(storage);
-  const offer = useWatched(installOffer);
-  const all = useWatched(holders);
   if (isAppleTab()) {
     return (
       <Notice icon="share" title={t('home_title')}>
@@ -152,6 +151,15 @@ function Kept(): JSX.Element | null {
       </Notice>
     );
   }
+  return null;
+}
+
+/** Below the accounts: installed, the app is at hand, and the browser does not clear it away. */
+export function InstallAdvice(): JSX.Element | null {
+  const state = useWatched(storage);
+  const offer = useWatched(installOffer);
+  const all = useWatched(holders);
+  if (isAppleTab() || state === 'private' || state === 'none') return null;
   if (isInstalled() || all.length === 0 || (state === 'kept' && offer === null)) return null;
   return (
     <Notice

@@ -98,6 +98,7 @@ export function useNow(now: () => number, everyMs: number): number {
 }
 
 const said = { current: null as HTMLDivElement | null };
+let clearing: ReturnType<typeof setTimeout> | undefined;
 
 /** The one place from which things are said to a screen reader. */
 export function Announcer(): JSX.Element {
@@ -105,5 +106,9 @@ export function Announcer(): JSX.Element {
 }
 
 export function announce(text: string): void {
-  if (said.current !== null) said.current.textContent = text;
+  if (said.current === null) return;
+  said.current.textContent = text;
+  // Nobody is to find it later, on another screen.
+  clearTimeout(clearing);
+  clearing = setTimeout(() => said.current?.replaceChildren(), 5_000);
 }

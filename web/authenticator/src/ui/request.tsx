@@ -274,10 +274,16 @@ const RESULTS: Record<ClosingState, { icon: IconName; title: Key; text: Key; kin
 function Ended({ signIn, stage }: { signIn: SignIn; stage: Extract<SignIn['stage'], { kind: 'ended' }> }): JSX.Element {
   const { id, context } = signIn.challenge;
   const text: Key = stage.numberWrong ? 'result_number_wrong_text' : stage.report === 'sent' ? 'result_reported_text' : RESULTS[stage.state].text;
-  const title: Key | undefined = stage.report === 'sent' ? 'result_reported_title' : undefined;
+  const reported = stage.report === 'sent';
   return (
-    <Result state={stage.state} title={title} text={t(text, { application: visible(context.application.name) })} alone={stage.state !== 'collision'}>
-      {stage.report !== 'sent' && (
+    <Result
+      state={stage.state}
+      title={reported ? 'result_reported_title' : undefined}
+      icon={reported ? 'hand' : undefined}
+      text={t(text, { application: visible(context.application.name) })}
+      alone={stage.state !== 'collision' || reported}
+    >
+      {!reported && (
         <button
           type="button"
           class={stage.state === 'collision' ? 'answer report' : 'button quiet'}
@@ -318,12 +324,13 @@ function Absent({ id }: { id: string }): JSX.Element {
   }
   if (state === 'unknown') return <Result key="end" state="expired" title="request_gone_title" text={t('request_gone_text')} alone />;
   const text = t(state === 'collision' ? 'result_collision_text' : 'request_gone_text');
-  return <Result key="end" state={state} title={undefined} text={text} alone />;
+  return <Result key="end" state={state} text={text} alone />;
 }
 
 function Result(props: {
   state: ClosingState;
-  title: Key | undefined;
+  title?: Key | undefined;
+  icon?: IconName | undefined;
   text: string;
   /** Close is the one thing to do. */
   alone: boolean;
@@ -336,7 +343,7 @@ function Result(props: {
     <div class="screen request">
       <main class="middle">
         <span class={`result ${kind}`}>
-          <Icon name={icon} />
+          <Icon name={props.icon ?? icon} />
         </span>
         <h1 ref={heading} tabIndex={-1}>
           {t(props.title ?? title)}

@@ -1,0 +1,149 @@
+// The real server, with data of its own: COUNTERSIGN_BIN, or the debug build of this checkout.
+
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import dgram from 'node:dgram';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startFront } from './front.mjs';
+
+const BIN = process.env.COUNTERSIGN_BIN ?? fileURLToPath(new URL('../../../target/debug/countersign', import.meta.url));
+const SECRET = 'a secret of the tests, 32 octets';
+const START_MS = 20_000;
+
+/** Starts the server and the app's origin before it. */
+export async function startServer() {
+  const data = await mkdtemp(join(tmpdir(), 'countersign-e2e-'));
+  const [appPort, radiusPort] = [await freeTcpPort(), await freeUdpPort()];
+  let serving = null;
+  const front = await startFront(() => (serving === null ? null : appPort));
+  const config = [
+    '[server]',
+    'organization = "Example Ltd"',
+    '[radius]',
+    `listen = "127.0.0.1:${radiusPort}"`,
+    '[app]',
+    `listen = "127.0.0.1:${appPort}"`,
+    `url = "${front.origin}"`,
+    '',
+  ];
+  await writeFile(join(data, 'countersign.toml'), config.join('\n'));
+
+  const server = {
+    origin: front.origin,
+    data,
+
+    async start() {
+      const log = [];
+      const child = spawn(BIN, ['serve', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
+      child.stdout.on('data', (text) => log.push(text));
+      child.stderr.on('data', (text) => log.push(text));
+      const ended = new Promise((resolve) => child.on('exit', resolve));
+      const until = Date.now() + START_MS;
+      while (!(await answers(appPort))) {
+        if (child.exitCode !== null || Date.now() > until) throw new Error(`the server did not start:\n${log.join('')}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      serving = { child, ended };
+    },
+
+    /** Ends the server; its data stay. */
+    async stop() {
+      const { child, ended } = serving;
+      serving = null;
+      child.kill('SIGTERM');
+      await ended;
+    },
+
+    async close() {
+      if (serving !== null) await server.stop();
+      await front.close();
+      await rm(data, { recursive: true, force: true });
+    },
+
+    /** One command of the command line; its answer in JSON. */
+    async command(...args) {
+      return server.commandWith('', ...args);
+    },
+
+    async commandWith(input, ...args) {
+      const { code, stdout, stderr } = await run(['--data', data, '--json', ...args], input);
+      if (code !== 0) throw new Error(`countersign ${args.join(' ')}: ${stderr || stdout}`);
+      return stdout.trim() === '' ? null : JSON.parse(stdout);
+    },
+
+    /** A user without a local password, whom the VPN below has checked itself. */
+    async addUser(name, displayName) {
+      await server.command('user', 'add', name, '--display-name', displayName, '--no-password');
+    },
+
+    async addResource(name, ...options) {
+      await server.commandWith(`${SECRET}\n`, 'resource', 'add', name, '--client', '127.0.0.1', '--secret-stdin', '--primary', 'none', ...options);
+    },
+
+    /** A code, an address and the text of a QR code for one device of this user. */
+    async issue(user) {
+      return server.command('activation', 'issue', user);
+    },
+
+    /** Begins a login; `verdict` is `accepted`, `rejected` or `no answer`. */
+    login(user, ...options) {
+      const args = ['radius-login', user, '--server', `127.0.0.1:${radiusPort}`, '--secret-stdin', ...options];
+      return run(args, `${SECRET}\n`).then(({ code, stderr }) => {
+        const verdict = ['accepted', 'rejected', 'no answer'][code];
+        if (verdict === undefined) throw new Error(`radius-login: ${stderr}`);
+        return verdict;
+      });
+    },
+
+    /** Types a code at a login, as the only password. */
+    loginWithCode(user, code) {
+      const args = ['radius-login', user, '--server', `127.0.0.1:${radiusPort}`, '--secret-stdin', '--password-stdin'];
+      return run(args, `${SECRET}\n${code}\n`).then(({ code: exit }) => ['accepted', 'rejected', 'no answer'][exit]);
+    },
+
+  };
+  await server.start();
+  return server;
+}
+
+function run(args, input) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(BIN, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (text) => (stdout += text));
+    child.stderr.on('data', (text) => (stderr += text));
+    child.on('error', reject);
+    child.on('exit', (code) => resolve({ code, stdout, stderr }));
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+async function answers(port) {
+  try {
+    return (await fetch(`http://127.0.0.1:${port}/device/v1/server`)).ok;
+  } catch {
+    return false;
+  }
+}
+
+function freeTcpPort() {
+  return new Promise((resolve) => {
+    const socket = net.createServer().listen(0, '127.0.0.1', () => {
+      const { port } = socket.address();
+      socket.close(() => resolve(port));
+    });
+  });
+}
+
+function freeUdpPort() {
+  return new Promise((resolve) => {
+    const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1', () => {
+      const { port } = socket.address();
+      socket.close(() => resolve(port));
+    });
+  });
+}
