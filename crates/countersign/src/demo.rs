@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use countersign_api::admin::{
     devices::DeviceView,
     resources::{ResourceChanged, ResourceView},
@@ -33,6 +33,9 @@ use crate::{
 /// The folder unless somebody says otherwise.
 pub(crate) const DATA: &str = "demo-data";
 
+/// How the file of a demo begins.
+const MARK: &str = "# A countersign demo";
+
 const USER: &str = "alice";
 const RESOURCE: &str = "demo";
 /// Above 1024 and beside the usual 1812, so that a real server on the same machine is not in the way.
@@ -45,8 +48,17 @@ pub(crate) async fn demo(data: &Path, output: Output) -> Result<(), Failure> {
     guard_process();
     logging::start(LogFormat::Text, "warn")?;
     let mut stop = Stop::new()?;
-    if !crate::config::path(data).exists() {
-        Config::create(data, &config()?)?;
+    match fs::read_to_string(crate::config::path(data)) {
+        // COUNTERSIGN_DATA may name a real installation.
+        Ok(text) if !text.starts_with(MARK) => {
+            return Err(anyhow!(
+                "{} holds an installation that is no demo: name another folder with --data",
+                data.display()
+            )
+            .into());
+        }
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Config::create(data, &config()?)?,
+        _ => {}
     }
     let server = Server::start(data, Config::load(data)?).await?;
     let shown = show(&server, data, output).await;
@@ -76,7 +88,7 @@ fn config() -> Result<String> {
         .and_then(|socket| socket.local_addr())
         .context("no port is free for the app")?;
     Ok(format!(
-        "# A demo: reached from this machine only.\n\n[server]\norganization = \"countersign demo\"\n\n[radius]\nlisten = \
+        "{MARK}: reached from this machine only.\n\n[server]\norganization = \"countersign demo\"\n\n[radius]\nlisten = \
          \"{radius}\"\n\n[app]\nlisten = \"{app}\"\nurl = \"http://localhost:{}\"\n",
         app.port()
     ))

@@ -163,7 +163,7 @@ fn acceptor(files: &Tls) -> Result<TlsAcceptor> {
     }
     check_private(&files.key)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|fault| anyhow!("[app] tls_key {}: {fault}", files.key.display()))?;
+        .map_err(|_| anyhow!("[app] tls_key {} holds no private key in PEM form", files.key.display()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .context("TLS cannot be set up")?

@@ -545,11 +545,94 @@ fn s102_a_cut_tail_and_an_older_database_show_by_the_checkpoints() {
 }
 
 #[test]
+fn the_verifier_in_the_guide_agrees() {
+    if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return;
+    }
+    let guide = include_str!("../../../docs/guide/audit.md");
+    let verifier = guide.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = Folder::new();
+    let program = folder.data.join("check.py");
+    fs::write(&program, verifier).unwrap();
+    let python = |input: &str| {
+        let mut python = Command::new("python3");
+        python.arg(&program);
+        run(python, input)
+    };
+    let server = folder.start();
+    let name = "Kölbel \\ \"x\"";
+    folder.done(&["user", "add", name, "--no-password"], "");
+    folder.done(&["user", "unlock", &name.to_lowercase(), "--reason", "line\nend \u{202e} \u{7f} \u{e0041}"], "");
+    let export = folder.done(&["audit", "export"], "");
+    server.stop();
+    let good = python(&export);
+    let said = String::from_utf8(good.stdout).unwrap();
+    assert!(good.status.success() && said.starts_with("3 records are right"), "{said}{:?}", good.stderr);
+    let headless: Vec<&str> = export.lines().skip(1).collect();
+    for changed in [export.replace("user.added", "user.removed"), headless.join("\n")] {
+        assert_eq!(python(&changed).status.code(), Some(1), "{changed}");
+    }
+}
+
+#[test]
+fn s101_a_hostile_name_at_the_door_is_harmless_on_the_screen_and_in_the_export() {
+    let folder = Folder::new();
+    let server = folder.start();
+    let made = folder.ask(&["resource", "add", "vpn", "--client", "127.0.0.1", "--generate-secret"], "");
+    let stdin = format!("{}\nx", made["secret"].as_str().unwrap());
+    let names = ["bob\n2026-11-25 ACCEPT alice", "\x1b[2J\x1b]0;x\x07", "\u{202e}gnp.exe", "<script>alert(1)</script>"];
+    let at = format!("127.0.0.1:{}", folder.radius);
+    for name in names {
+        let output = folder.cli(&["radius-login", name, "--server", &at, "--secret-stdin", "--password-stdin"], &stdin);
+        assert_eq!(output.status.code(), Some(1), "{:?}", output.stderr);
+    }
+    for arguments in [&["audit", "list"][..], &["audit", "list", "--json"], &["audit", "export"]] {
+        let text = folder.done(arguments, "");
+        assert!(text.chars().all(|c| c == '\n' || c == '…' || c.is_ascii_graphic() || c == ' '), "{text}");
+        assert_eq!(text.matches("user_unknown").count(), names.len(), "{text}");
+    }
+    let found = folder.ask(&["audit", "list", "--user", names[0]], "");
+    assert_eq!(found[0]["user_typed"], "bob\\u{a}2026-11-25 ACCEPT alice");
+    let log = server.stop().join("\n");
+    assert!(!log.contains('\x1b') && !log.contains('\u{202e}') && !log.contains("\n2026-11-25 ACCEPT"), "{log}");
+}
+
+#[test]
+fn systemd_is_told_of_ready_and_stopping() {
+    let folder = Folder::new();
+    let path = folder.data.join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut child = folder
+        .serve()
+        .env("NOTIFY_SOCKET", &path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let told = || {
+        let mut octets = [0; 256];
+        let length = socket.recv(&mut octets).unwrap();
+        String::from_utf8_lossy(&octets[..length]).trim_end().to_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(told(), "STOPPING=1");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn the_demo_begins_goes_on_and_ends() {
     let folder = Folder::new();
     let data = folder.data.join("demo");
     fs::create_dir(&data).unwrap();
-    fs::copy(folder.data.join("countersign.toml"), data.join("countersign.toml")).unwrap();
+    let settings = fs::read_to_string(folder.data.join("countersign.toml")).unwrap();
+    fs::write(data.join("countersign.toml"), &settings).unwrap();
+    let said = folder.refused(&["demo", "--data", data.to_str().unwrap()], "");
+    assert!(said.contains("no demo") && !data.join("countersign.db").exists(), "{said}");
+    fs::write(data.join("countersign.toml"), format!("# A countersign demo\n{settings}")).unwrap();
     let mut shown = Vec::new();
     for _ in 0..2 {
         let mut child = command()
