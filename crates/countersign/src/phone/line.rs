@@ -63,7 +63,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(origin, why) => {
-                write!(f, "cannot reach {origin}: {why}. Is the address right, and is the server running?")
+                write!(f, "cannot reach {origin}: {why} (is the address right, and is the server running?)")
             }
             Self::Certificate(origin, why) => write!(
                 f,

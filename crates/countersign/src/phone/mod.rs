@@ -7,6 +7,8 @@ mod codes;
 mod line;
 mod listen;
 mod show;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub(crate) use activate::{activate, activate_qr};

@@ -28,7 +28,7 @@ pub(super) fn request(account: &Account, context: &ContextDocument, now: jiff::T
     lines.push(format!("  expires in   {} s", seconds_until(context.expires_at, now)));
     if let Some(recent) = &context.recent_approval {
         let ago = seconds_until(now, recent.at);
-        lines.push(format!("  ! You let a sign-in to {} in {ago} s ago.", recent.application));
+        lines.push(format!("  ! You let in a sign-in to {} {ago} s ago.", recent.application));
         lines.push("  ! Unless you have just begun another one yourself, this is not yours: deny it.".to_owned());
     }
     lines
@@ -119,7 +119,7 @@ mod tests {
     fn after_an_approval_deny_comes_first() {
         let recent_approval = Some(RecentApproval { application: "Mail".to_owned(), at: at(-20) });
         let again = ContextDocument { recent_approval, ..context() };
-        assert!(request(&account("ada"), &again, at(0)).join("\n").contains("to Mail in 20 s ago"));
+        assert!(request(&account("ada"), &again, at(0)).join("\n").contains("You let in a sign-in to Mail 20 s ago"));
         assert!(question(&again, NumberMode::None).trim().starts_with("d = deny"));
     }
 }

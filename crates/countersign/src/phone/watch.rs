@@ -375,8 +375,7 @@ impl Watch {
             ),
             (Decision::DenyReport, state) => format!(
                 "Reported: your administrator is told, and no further requests come until somebody has looked at it. The \
-                 sign-in had ended before: {}",
-                show::ending(state)
+                 sign-in had ended before ({state})."
             ),
             (_, state) => show::ending(state).to_owned(),
         };
