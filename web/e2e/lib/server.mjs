@@ -40,10 +40,18 @@ export async function startServer() {
       const child = spawn(BIN, ['serve', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
       child.stdout.on('data', (text) => log.push(text));
       child.stderr.on('data', (text) => log.push(text));
-      const ended = new Promise((resolve) => child.on('exit', resolve));
+      const ended = new Promise((resolve) => {
+        child.on('exit', resolve);
+        child.on('error', (error) => resolve(log.push(String(error))));
+      });
+      let over = false;
+      void ended.then(() => (over = true));
       const until = Date.now() + START_MS;
       while (!(await answers(appPort))) {
-        if (child.exitCode !== null || Date.now() > until) throw new Error(`the server did not start:\n${log.join('')}`);
+        if (over || Date.now() > until) {
+          child.kill('SIGKILL');
+          throw new Error(`the server did not start:\n${log.join('')}`);
+        }
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
       serving = { child, ended };
@@ -105,7 +113,12 @@ export async function startServer() {
     },
 
   };
-  await server.start();
+  try {
+    await server.start();
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
   return server;
 }
 

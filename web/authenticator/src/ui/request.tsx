@@ -342,7 +342,7 @@ function Result(props: {
   return (
     <div class="screen request">
       <main class="middle">
-        <span class={`result ${kind}`}>
+        <span class={`result ${props.icon === undefined ? kind : 'good'}`}>
           <Icon name={props.icon ?? icon} />
         </span>
         <h1 ref={heading} tabIndex={-1}>

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { addByTyping, answer, close, heading, listening, open, tabTo } from '../lib/app.mjs';
+import { startBrowser } from '../lib/browser.mjs';
+import { startServer } from '../lib/server.mjs';
+
+const QUESTION = 'Is this you signing in?';
+
+describe('a sign-in', () => {
+  let server;
+  let browser;
+  let page;
+  before(async () => {
+    server = await startServer();
+    await server.addUser('ada', 'Ada Example');
+    await server.addResource('VPN Zürich', '--retries', 'collide');
+    browser = await startBrowser();
+    page = browser.page;
+    await open(page, server);
+    await addByTyping(page, server, 'ada');
+    await listening(page);
+  });
+  after(async () => {
+    await browser?.close();
+    await server.close();
+  });
+
+  it('says who, where, from where and when, and goes on with Verify', async () => {
+    const verdict = server.login('ada', '--calling-station', '203.0.113.7');
+    await heading(page, QUESTION);
+    const facts = await page.locator('dl').textContent();
+    for (const fact of ['VPN Zürich', 'ada', '203.0.113.7', 'Reported by the application, not checked']) assert.ok(facts.includes(fact), fact);
+    await page.getByText(/\d+ seconds left/).first().waitFor();
+    await answer(page, 'Verify');
+    await heading(page, 'Approved');
+    assert.equal(await verdict, 'accepted');
+    await close(page);
+    await heading(page, 'Accounts');
+  });
+
+  it('soon after an approval offers Deny first, and is refused with it', async () => {
+    const verdict = server.login('ada');
+    await heading(page, QUESTION);
+    await page.getByText(/You already approved a sign-in to/).waitFor();
+    const names = await page.locator('.answer').allTextContents();
+    assert.deepEqual(names, ['Deny', 'It wasn’t me', 'Verify']);
+    const heights = await page.locator('.answer').evaluateAll((all) => all.map((one) => one.getBoundingClientRect().height));
+    assert.equal(new Set(heights).size, 1, 'all answers are of one size');
+    await answer(page, 'Deny');
+    await heading(page, 'Denied');
+    assert.equal(await verdict, 'rejected');
+    await close(page);
+  });
+
+  it('takes no answer in its first half second', async () => {
+    const verdict = server.login('ada');
+    // As somebody who was about to tap where Verify appears: pressed the moment it is there.
+    await page.evaluate(
+      () =>
+        new Promise((resolve) => {
+          const press = () => {
+            const button = document.querySelector('.answer.verify');
+            if (button === null) return requestAnimationFrame(press);
+            button.click();
+            resolve();
+          };
+          press();
+        }),
+    );
+    assert.equal(await page.locator('.answer.verify').getAttribute('aria-disabled'), 'true');
+    await heading(page, QUESTION);
+    await answer(page, 'Deny');
+    assert.equal(await verdict, 'rejected');
+    await close(page);
+  });
+
+  it('is answered with the keyboard alone', async () => {
+    const verdict = server.login('ada');
+    await heading(page, QUESTION);
+    assert.equal(await page.evaluate(() => document.activeElement?.tagName), 'H1', 'the question has the focus');
+    await page.locator('.answer[aria-disabled="false"]').first().waitFor();
+    await tabTo(page, 'button', 'Verify');
+    await page.keyboard.press('Enter');
+    await heading(page, 'Approved');
+    assert.equal(await verdict, 'accepted');
+    await tabTo(page, 'button', 'Close');
+    await page.keyboard.press('Enter');
+    await heading(page, 'Accounts');
+  });
+
+  it('of two windows, both show it and one answers', async () => {
+    const second = await browser.context.newPage();
+    await open(second, server);
+    const verdict = server.login('ada');
+    await heading(second, QUESTION);
+    await heading(page, QUESTION);
+    await answer(second, 'Deny');
+    await heading(page, 'Denied');
+    assert.equal(await verdict, 'rejected');
+    await second.close();
+    await page.bringToFront();
+    await close(page);
+  });
+
+  it('waits on when the network fails, and the answer gets through', async () => {
+    const verdict = server.login('ada');
+    await heading(page, QUESTION);
+    let failures = 2;
+    await browser.context.route('**/decision', async (route) => {
+      failures -= 1;
+      // Once it never arrives, once its answer gets lost.
+      if (failures === 0) await route.fetch();
+      return failures >= 0 ? route.abort() : route.continue();
+    });
+    await answer(page, 'Verify');
+    await heading(page, 'Approved');
+    assert.equal(await verdict, 'accepted');
+    await browser.context.unroute('**/decision');
+    await close(page);
+  });
+
+  it('comes also after the server was started anew', async () => {
+    await server.stop();
+    await page.getByRole('heading', { name: 'The server does not answer' }).waitFor();
+    await server.start();
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await page.getByRole('heading', { name: 'The server does not answer' }).waitFor({ state: 'detached' });
+    const verdict = server.login('ada');
+    await heading(page, QUESTION);
+    await answer(page, 'Deny');
+    assert.equal(await verdict, 'rejected');
+    await close(page);
+  });
+
+  it('that collides says so, and can be reported', async () => {
+    const logins = [server.login('ada', '--calling-station', '203.0.113.7')];
+    await heading(page, QUESTION);
+    logins.push(server.login('ada', '--calling-station', '198.51.100.9'));
+    await heading(page, 'Two sign-ins at once');
+    await page.getByText('At most one of them is yours').first().waitFor();
+    assert.deepEqual(await Promise.all(logins), ['rejected', 'rejected']);
+    await page.getByRole('button', { name: 'It wasn’t me' }).click();
+    await heading(page, 'Reported');
+    await close(page);
+  });
+
+  it('stands in the history', async () => {
+    await page.getByRole('link', { name: /Ada Example/ }).click();
+    await page.getByRole('link', { name: 'History' }).click();
+    const rows = page.getByRole('listitem');
+    await rows.first().waitFor();
+    const verdicts = await page.locator('.history small').allTextContents();
+    assert.ok(verdicts.includes('Approved') && verdicts.includes('Denied') && verdicts.includes('Two at once, neither let in'), verdicts.join());
+  });
+
+  it('that was somebody else is reported at once', async () => {
+    await server.command('user', 'unlock', 'ada', '--reason', 'the test goes on');
+    const verdict = server.login('ada');
+    await page.getByRole('button', { name: 'It wasn’t me' }).waitFor();
+    await answer(page, 'It wasn’t me');
+    await heading(page, 'Reported');
+    assert.equal(await verdict, 'rejected');
+  });
+});
