@@ -11,10 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use axum::{Router, http::StatusCode};
 use countersign_api::{
     admin::{self, AdminApi, activations::Issuer, audit::check_newest, checkpoints::Checkpoints},
-    device::{self, DeviceApi},
+    app::{self, AppFiles},
+    device::DeviceApi,
 };
 use countersign_desk::{Desk, DeskConfig};
 use countersign_domain::{AuditEvent, Clock, Commit, Entropy, EventKind};
@@ -120,7 +120,7 @@ impl Server {
             BindError::Taken { .. } | BindError::Covered { .. } => anyhow!(fault).context("address in use"),
             other => other.into(),
         })?;
-        let app = AppListener::bind(&config).await?;
+        let listener = AppListener::bind(&config).await?;
         let device_api = DeviceApi::new(
             Arc::clone(&desk),
             config.url.clone(),
@@ -140,7 +140,7 @@ impl Server {
             config: config.clone(),
             started_at: now.to_rfc3339(),
             radius: radius.local_addrs().collect(),
-            app: app.address(),
+            app: listener.address(),
             figures: radius.figures(),
             desk: Arc::clone(&desk),
         };
@@ -155,9 +155,13 @@ impl Server {
             radius.run(token).await;
             "the RADIUS door"
         });
-        let (token, router) = (closing.clone(), router(device_api.clone()));
+        let files = AppFiles::embedded();
+        if files.is_empty() {
+            tracing::warn!("app: this build has no phone app in it; the app's address says how to build it");
+        }
+        let (token, router) = (closing.clone(), app::router(device_api.clone(), files));
         listeners.spawn(async move {
-            app.run(router, token).await;
+            listener.run(router, token).await;
             "the app's listener"
         });
         let token = closing.clone();
@@ -286,9 +290,4 @@ fn bind_socket(path: &Path) -> Result<UnixListener> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("the socket {} cannot be made private", path.display()))?;
     Ok(listener)
-}
-
-/// What the app's listener serves.
-fn router(device_api: DeviceApi) -> Router {
-    device::router(device_api).fallback(async || (StatusCode::NOT_FOUND, "There is nothing here.\n"))
 }

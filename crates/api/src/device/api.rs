@@ -118,7 +118,7 @@ impl DeviceApi {
         &self.0.vault
     }
 
-    pub(super) fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.0.origin
     }
 
