@@ -4,3 +4,4 @@ pub mod activation;
 pub mod admin;
 pub mod app;
 pub mod device;
+pub mod server_keys;

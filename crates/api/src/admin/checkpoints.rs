@@ -11,10 +11,12 @@ use std::{
 
 use aws_lc_rs::rand::SystemRandom;
 use countersign_device_protocol::keys::{Signature, SigningKey};
-use countersign_domain::{AuditHash, Clock, Secret, Timestamp};
+use countersign_domain::{AuditHash, Clock, Timestamp};
 use countersign_storage::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt as _, sync::Mutex};
+
+use crate::server_keys::{ServerKey, ServerKeyError};
 
 /// First line of what is signed.
 const LABEL: &str = "countersign-audit-checkpoint-v1";
@@ -125,8 +127,8 @@ pub enum CheckpointError {
     #[error("the cryptographic library did not sign a checkpoint")]
     Sign,
     /// The server's key cannot be used.
-    #[error("the server's signing key cannot be used")]
-    Key,
+    #[error(transparent)]
+    Key(#[from] ServerKeyError),
 }
 
 impl Checkpoints {
@@ -136,9 +138,7 @@ impl Checkpoints {
     /// [`CheckpointError`] when the database does not give that key.
     pub async fn open(path: PathBuf, store: &dyn Store, clock: Arc<dyn Clock>) -> Result<Self, CheckpointError> {
         let deployment = store.deployment().await?.id;
-        let (_, fresh) = SigningKey::generate(&SystemRandom::new()).map_err(|_| CheckpointError::Key)?;
-        let document = store.server_secret("signing_key", Secret::new(fresh.to_vec())).await?;
-        let key = SigningKey::from_pkcs8(document.expose()).map_err(|_| CheckpointError::Key)?;
+        let key = ServerKey::Signing.open(store).await?;
         Ok(Self { path, deployment, key, clock, last: Mutex::new(None) })
     }
 

@@ -11,12 +11,13 @@ use countersign_device_protocol::{
     proof::{CheckedProof, JtiCache, NonceKey, ProofError, Proven},
     signed::Party,
 };
-use countersign_domain::{Device, Secret};
-use countersign_storage::{Store, StoreError, Vault};
+use countersign_domain::Device;
+use countersign_storage::{StoreError, Vault};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
 use super::source::Attempts;
+use crate::server_keys::{ServerKey, ServerKeyError};
 
 /// Proofs that are remembered: of devices, so many of one device, and of keys that belong to no device yet.
 const PROOFS: usize = 200_000;
@@ -30,13 +31,8 @@ pub enum DeviceApiError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A key cannot be made or read.
-    #[error("{what}: {fault}")]
-    Key {
-        /// Which.
-        what: &'static str,
-        /// Why.
-        fault: KeyError,
-    },
+    #[error(transparent)]
+    Key(#[from] ServerKeyError),
     /// The deployment's identifier in the database is none.
     #[error("the database holds no usable deployment identifier")]
     Deployment,
@@ -78,8 +74,8 @@ impl DeviceApi {
     ) -> Result<Self, DeviceApiError> {
         let store = Arc::clone(desk.store());
         let deployment = DeploymentId::new(store.deployment().await?.id).map_err(|_| DeviceApiError::Deployment)?;
-        let signing_key = key(&*store, "signing_key").await?;
-        let push_key = key(&*store, "push_key").await?;
+        let signing_key = ServerKey::Signing.open(&*store).await?;
+        let push_key = ServerKey::Push.open(&*store).await?;
         let nonces = NonceKey::new(&desk.entropy().octets());
         Ok(Self(Arc::new(Inner {
             vault,
@@ -181,14 +177,6 @@ impl DeviceApi {
             endorsements: Vec::new(),
         }
     }
-}
-
-/// The server's key of this name; made and stored the first time.
-async fn key(store: &dyn Store, name: &'static str) -> Result<SigningKey, DeviceApiError> {
-    let broken = |fault| DeviceApiError::Key { what: name, fault };
-    let (_, fresh) = SigningKey::generate(&SystemRandom::new()).map_err(broken)?;
-    let document = store.server_secret(name, Secret::new(fresh.to_vec())).await?;
-    SigningKey::from_pkcs8(document.expose()).map_err(broken)
 }
 
 /// How a device and its account are called on the wire.
