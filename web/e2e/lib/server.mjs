@@ -91,6 +91,10 @@ export async function startServer() {
       await server.commandWith(`${SECRET}\n`, 'resource', 'add', name, '--client', '127.0.0.1', '--secret-stdin', '--primary', 'none', ...options);
     },
 
+    async devices(user) {
+      return server.command('device', 'list', user);
+    },
+
     /** A code, an address and the text of a QR code for one device of this user. */
     async issue(user) {
       return server.command('activation', 'issue', user);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, beforeEach, describe, it } from 'node:test';
 import { addByTyping, heading, open, shownCode, storedKeys } from '../lib/app.mjs';
 import { startBrowser } from '../lib/browser.mjs';
 import { filmQr } from '../lib/film.mjs';
@@ -14,10 +14,17 @@ const IPHONE =
 describe('activation', () => {
   let server;
   let films;
+  let user;
+  let people = 0;
   before(async () => {
     server = await startServer();
     films = await mkdtemp(join(tmpdir(), 'countersign-films-'));
-    await server.addUser('ada', 'Ada Example');
+  });
+  // A user may have a few devices only: each test has its own.
+  beforeEach(async () => {
+    people += 1;
+    user = `user${people}`;
+    await server.addUser(user, 'Ada Example');
   });
   after(async () => {
     await server.close();
@@ -35,20 +42,20 @@ describe('activation', () => {
   }
 
   async function devices() {
-    return (await server.command('device', 'list', 'ada')).devices.length;
+    return (await server.devices(user)).length;
   }
 
   it('by typing the code', async () => {
     await withBrowser({}, async (page) => {
       await open(page, server);
-      await addByTyping(page, server, 'ada');
+      await addByTyping(page, server, user);
       await page.getByText('Ada Example').first().waitFor();
       assert.match(await shownCode(page), /^\d{6}$/);
     });
   });
 
   it('by a film of the QR code through the camera', async () => {
-    const { qr } = await server.issue('ada');
+    const { qr } = await server.issue(user);
     const film = join(films, 'code.y4m');
     await filmQr(film, qr);
     await withBrowser({ film }, async (page) => {
@@ -63,7 +70,7 @@ describe('activation', () => {
   });
 
   it('by following the link of the QR code, whose secret leaves the address bar', async () => {
-    const { qr } = await server.issue('ada');
+    const { qr } = await server.issue(user);
     await withBrowser({}, async (page) => {
       await page.goto(qr);
       await page.getByText('Example Ltd').waitFor();
@@ -74,7 +81,7 @@ describe('activation', () => {
   });
 
   it('a code that is wrong or used says so and keeps no key', async () => {
-    const { code } = await server.issue('ada');
+    const { code } = await server.issue(user);
     await withBrowser({}, async (page) => {
       await open(page, server, '/add/manual');
       await page.getByLabel('Code').fill('ABCD');
@@ -89,7 +96,7 @@ describe('activation', () => {
   });
 
   it('a lost answer is asked for again with the same key', async () => {
-    const { code } = await server.issue('ada');
+    const { code } = await server.issue(user);
     const before = await devices();
     await withBrowser({}, async (page, { context }) => {
       await open(page, server, '/add/manual');
@@ -131,7 +138,7 @@ describe('activation', () => {
   });
 
   it('a code with another server key is not redeemed', async () => {
-    const { qr } = await server.issue('ada');
+    const { qr } = await server.issue(user);
     const before = await devices();
     await withBrowser({}, async (page) => {
       await page.goto(qr.replace(/k=.*/, 'k=oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U'));
@@ -142,7 +149,7 @@ describe('activation', () => {
   });
 
   it('a tab on an iPhone makes no key and redeems nothing', async () => {
-    const { qr } = await server.issue('ada');
+    const { qr } = await server.issue(user);
     const before = await devices();
     await withBrowser({ userAgent: IPHONE }, async (page) => {
       const asked = [];

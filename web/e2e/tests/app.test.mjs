@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, before, beforeEach, describe, it } from 'node:test';
 import { addByTyping, heading, open } from '../lib/app.mjs';
 import { startBrowser } from '../lib/browser.mjs';
 import { startServer } from '../lib/server.mjs';
@@ -8,9 +8,16 @@ const PUSH_KEY = 'BDCgQkzSHClEg4otdckrN-duog2fAIk6O07uijwKr-w-4Etl6SRW2YiLUrN5vf
 
 describe('the app', () => {
   let server;
+  let user;
+  let people = 0;
   before(async () => {
     server = await startServer();
-    await server.addUser('ada', 'Ada Example');
+  });
+  // A user may have a few devices only: each test has its own.
+  beforeEach(async () => {
+    people += 1;
+    user = `user${people}`;
+    await server.addUser(user, 'Ada Example');
   });
   after(() => server.close());
 
@@ -49,13 +56,13 @@ describe('the app', () => {
       page.on('console', (message) => message.type() === 'error' && broken.push(message.text()));
       page.on('pageerror', (error) => broken.push(error.message));
       await open(page, server);
-      await addByTyping(page, server, 'ada');
+      await addByTyping(page, server, user);
       for (const path of ['/add', '/add/scan', '/add/manual', '/accounts/x', '/requests/AAAAAAAAAAAAAAAAAAAAAA']) {
         await open(page, server, path);
         await page.waitForTimeout(300);
       }
-      // An unknown challenge is a 404, and that is all.
-      assert.deepEqual(broken.filter((text) => !text.includes('404')), []);
+      // Browsers write refusals of the server here too: an unknown challenge, a nonce that is to be renewed.
+      assert.deepEqual(broken.filter((text) => !/status of (401|404)/.test(text)), []);
     });
   });
 
@@ -63,7 +70,7 @@ describe('the app', () => {
     await withBrowser({ notifications: 'denied' }, async (page, { context }) => {
       await withPushKey(context);
       await open(page, server);
-      await addByTyping(page, server, 'ada');
+      await addByTyping(page, server, user);
       await page.getByText('Notifications are blocked').waitFor();
     });
   });
@@ -72,7 +79,7 @@ describe('the app', () => {
     await withBrowser({ notifications: 'ask' }, async (page, { context }) => {
       await withPushKey(context);
       await open(page, server);
-      await addByTyping(page, server, 'ada');
+      await addByTyping(page, server, user);
       await page.getByRole('button', { name: 'Turn on notifications' }).waitFor();
       await page.getByRole('button', { name: 'Not now' }).click();
       await page.reload();
@@ -85,7 +92,7 @@ describe('the app', () => {
     await withBrowser({ notifications: 'granted' }, async (page, { context }) => {
       await withPushKey(context);
       await open(page, server);
-      await addByTyping(page, server, 'ada');
+      await addByTyping(page, server, user);
       // Without the internet, Chromium's subscribe() never answers.
       await page.getByText('Notifications could not be set up').waitFor({ timeout: 60_000 });
     });
@@ -125,7 +132,7 @@ describe('the app', () => {
   it('opens a sign-in that is over from an old notification', async () => {
     await withBrowser({}, async (page) => {
       await open(page, server);
-      await addByTyping(page, server, 'ada');
+      await addByTyping(page, server, user);
       await open(page, server, '/requests/AAAAAAAAAAAAAAAAAAAAAA');
       await heading(page, 'Nothing is waiting');
     });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, before, beforeEach, describe, it } from 'node:test';
 import { addByTyping, answer, close, heading, listening, open, tabTo } from '../lib/app.mjs';
 import { startBrowser } from '../lib/browser.mjs';
 import { startServer } from '../lib/server.mjs';
@@ -24,6 +24,9 @@ describe('a sign-in', () => {
     await browser?.close();
     await server.close();
   });
+
+  // Two refusals make the server pause.
+  beforeEach(() => server.command('user', 'unlock', 'ada', '--reason', 'the test goes on'));
 
   it('says who, where, from where and when, and goes on with Verify', async () => {
     const verdict = server.login('ada', '--calling-station', '203.0.113.7');
@@ -154,7 +157,6 @@ describe('a sign-in', () => {
   });
 
   it('that was somebody else is reported at once', async () => {
-    await server.command('user', 'unlock', 'ada', '--reason', 'the test goes on');
     const verdict = server.login('ada');
     await page.getByRole('button', { name: 'It wasn’t me' }).waitFor();
     await answer(page, 'It wasn’t me');

@@ -4,7 +4,7 @@ import * as db from '../store/db';
 import { Watched } from '../store/state';
 import { able, type Holder } from './accounts';
 import { info, call } from './server';
-import { subscribe, wireForm } from './subscription';
+import { isFor, subscribe, wireForm } from './subscription';
 
 export type PushState =
   /** Not known yet. */
@@ -59,11 +59,17 @@ export async function postpone(): Promise<void> {
   await db.set('askedForPush', true);
 }
 
-/** For a new account; null when notifications are not on. */
+/** For a new account: the subscription that is there already. A new one may take its time, and is told afterwards. */
 export async function subscriptionForActivation(): Promise<ReturnType<typeof wireForm> | null> {
   const pushKey = info.value?.pushKey ?? null;
   if (pushKey === null || pushState.value === 'unsupported' || globalThis.Notification?.permission !== 'granted') return null;
-  return currentSubscription(pushKey);
+  try {
+    const registration = await navigator.serviceWorker.getRegistration();
+    const subscription = (await registration?.pushManager.getSubscription()) ?? null;
+    return subscription !== null && isFor(subscription, pushKey) ? wireForm(subscription) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** The last account goes: nobody is to push here any more. */

@@ -1,6 +1,6 @@
 // The browser's push subscription; the page and the service worker share it.
 
-import { type Bytes, fromBase64url, toBase64url } from '../protocol/bytes';
+import { fromBase64url, toBase64url } from '../protocol/bytes';
 
 /** Some browsers never say that their push service cannot be reached. */
 const SUBSCRIBE_MS = 20_000;
@@ -11,10 +11,9 @@ export class SubscribeTimeout extends Error {
 
 /** The subscription for this server's key; one for another key is given up. */
 export async function subscribe(registration: ServiceWorkerRegistration, pushKey: string): Promise<PushSubscription> {
-  const wanted = fromBase64url(pushKey);
   const existing = await registration.pushManager.getSubscription();
   if (existing !== null) {
-    if (isFor(existing, wanted)) return existing;
+    if (isFor(existing, pushKey)) return existing;
     await existing.unsubscribe();
   }
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -22,15 +21,15 @@ export async function subscribe(registration: ServiceWorkerRegistration, pushKey
     timer = setTimeout(() => reject(new SubscribeTimeout()), SUBSCRIBE_MS);
   });
   try {
-    return await Promise.race([registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: wanted }), late]);
+    return await Promise.race([registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: fromBase64url(pushKey) }), late]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-function isFor(subscription: PushSubscription, wanted: Bytes): boolean {
+export function isFor(subscription: PushSubscription, pushKey: string): boolean {
   const key = subscription.options.applicationServerKey;
-  return key !== null && toBase64url(new Uint8Array(key)) === toBase64url(wanted);
+  return key !== null && toBase64url(new Uint8Array(key)) === pushKey;
 }
 
 /** As the server wants it. */

@@ -6,8 +6,6 @@ import { type ServerInfo, UnreadableError, readServer, readTime } from './messag
 import { makeProof } from './proof';
 
 const TIMEOUT_MS = 12_000;
-/** The nonce of a client that has none yet; the server answers with a fresh one. */
-const NO_NONCE = 'none';
 
 /** The server said no. */
 export class RefusedError extends Error {
@@ -43,14 +41,21 @@ interface Call {
 }
 
 export class Client {
-  #nonce = NO_NONCE;
+  #nonce: string | null = null;
+  #asking: Promise<ServerInfo> | null = null;
 
   constructor(
     readonly origin: string,
     private readonly clock: Clock,
   ) {}
 
-  async server(): Promise<ServerInfo> {
+  /** Who the server is; also how the first nonce comes. Several who ask at once share one answer. */
+  server(): Promise<ServerInfo> {
+    this.#asking ??= this.#server().finally(() => (this.#asking = null));
+    return this.#asking;
+  }
+
+  async #server(): Promise<ServerInfo> {
     const sent = Date.now();
     const response = await this.#fetch({ method: 'GET', path: 'server' }, {});
     const server = readServer(await json(response));
@@ -88,12 +93,13 @@ export class Client {
   }
 
   async #once(key: DeviceKey, call: Call): Promise<Response> {
+    if (this.#nonce === null) await this.server();
     const claims = {
       htm: call.method,
       htu: `${this.origin}/device/v1/${call.path}`,
       iat: this.clock.now() / 1000,
       jti: randomToken(),
-      nonce: this.#nonce,
+      nonce: this.#nonce ?? 'none',
     };
     return this.#fetch(call, { DPoP: await makeProof(key, claims, call.body ?? '') });
   }
