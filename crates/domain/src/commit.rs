@@ -24,7 +24,8 @@ impl Commit {
 pub enum Write {
     /// Adds a pending challenge. Condition: its id is new.
     OpenChallenge(Box<Challenge>),
-    /// Ends a challenge. Condition: it is pending; to approve it, also that it has not expired at `closing.at`.
+    /// Ends a challenge. Condition: it is pending; to approve it, also that it has not expired at
+    /// `closing.at`, that its user is enabled, and that the device that decided is active.
     CloseChallenge {
         /// Which.
         id: ChallengeId,
@@ -58,7 +59,7 @@ pub enum Write {
         /// What they are now.
         limits: Limits,
     },
-    /// Uses up a time step. Condition: the device is active and its last step is older.
+    /// Uses up a time step. Condition: the device is active, its user enabled, and its last step older.
     BurnTotpStep {
         /// Which device.
         device: DeviceId,

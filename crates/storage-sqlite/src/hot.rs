@@ -50,6 +50,8 @@ struct ChallengeGuard {
     login: LoginId,
     expires_at: i64,
     pending: bool,
+    /// Whether its user may log on.
+    enabled: bool,
 }
 
 /// Rows of one table as the writer knows them; `None` is known to be absent.
@@ -88,15 +90,16 @@ pub(crate) struct Guards {
     challenges: Known<ChallengeId, ChallengeGuard>,
     /// Versions.
     limits: Known<LimitScope, u64>,
-    /// Last steps of active devices.
+    /// Last steps of active devices whose users may log on.
     steps: Known<DeviceId, u64>,
-    users: Known<UserId, ()>,
+    /// Whether they may log on.
+    users: Known<UserId, bool>,
 }
 
 static FIND_CHALLENGES: Template = Template::new(
-    "SELECT c.id, c.login, c.expires_at, c.state FROM ",
+    "SELECT c.id, c.login, c.expires_at, c.state, u.enabled FROM ",
     1,
-    " j CROSS JOIN challenges c ON c.id = j.column1",
+    " j CROSS JOIN challenges c ON c.id = j.column1 CROSS JOIN users u ON u.id = c.user",
 );
 static FIND_LIMITS: Template = Template::new(
     "SELECT l.user, l.resource, l.version FROM ",
@@ -106,9 +109,11 @@ static FIND_LIMITS: Template = Template::new(
 static FIND_STEPS: Template = Template::new(
     "SELECT t.device, t.last_step FROM ",
     1,
-    " j CROSS JOIN totp_steps t ON t.device = j.column1 CROSS JOIN devices d ON d.id = t.device AND d.state = 'active'",
+    " j CROSS JOIN totp_steps t ON t.device = j.column1 CROSS JOIN devices d ON d.id = t.device AND d.state = 'active' \
+     CROSS JOIN users u ON u.id = d.user AND u.enabled = 1",
 );
-static FIND_USERS: Template = Template::new("SELECT u.id FROM ", 1, " j CROSS JOIN users u ON u.id = j.column1");
+static FIND_USERS: Template =
+    Template::new("SELECT u.id, u.enabled FROM ", 1, " j CROSS JOIN users u ON u.id = j.column1");
 
 impl Guards {
     /// Rows that are remembered at most, about.
@@ -141,6 +146,12 @@ impl Guards {
             {
                 users.push(|row| bind!(row; octets(user.as_uuid())))?;
             }
+            if let Write::CloseChallenge { closing, .. } = write
+                && let Some(device) = approved_by(closing)
+                && self.steps.ask(device)
+            {
+                steps.push(|row| bind!(row; octets(device.as_uuid())))?;
+            }
             match target(write) {
                 Some(Target::Challenge(id)) if self.challenges.ask(id) => {
                     challenges.push(|row| bind!(row; id.as_octets().to_vec()))?;
@@ -160,7 +171,8 @@ impl Guards {
             let login = LoginId::from_uuid(fields.uuid()?);
             let expires_at = fields.next()?;
             let pending = fields.next::<&str>()? == PENDING;
-            self.challenges.set(id, ChallengeGuard { login, expires_at, pending });
+            let enabled = fields.next::<i64>()? == 1;
+            self.challenges.set(id, ChallengeGuard { login, expires_at, pending, enabled });
         }
         for row in limits.read(conn).await? {
             let mut fields = Fields::new(&row, "limits");
@@ -171,7 +183,8 @@ impl Guards {
             self.steps.set(DeviceId::from_uuid(fields.uuid()?), fields.unsigned()?);
         }
         for row in users.read(conn).await? {
-            self.users.set(UserId::from_uuid(Fields::new(&row, "users").uuid()?), ());
+            let mut fields = Fields::new(&row, "users");
+            self.users.set(UserId::from_uuid(fields.uuid()?), fields.next::<i64>()? == 1);
         }
         Ok(())
     }
@@ -197,7 +210,10 @@ impl Guards {
                     && challenge.state == ChallengeState::Pending
             }
             Write::CloseChallenge { id, closing } => pending(id).is_some_and(|guard| {
-                closing.state != ClosingState::Approved || guard.expires_at > closing.at.as_micros()
+                closing.state != ClosingState::Approved
+                    || guard.enabled
+                        && guard.expires_at > closing.at.as_micros()
+                        && approved_by(closing).is_none_or(|device| self.steps.get(&device).is_some())
             }),
             Write::ReassignChallenge { id, from, .. } => pending(id).is_some_and(|guard| guard.login == *from),
             Write::SetLimits { scope, expected, .. } => {
@@ -219,6 +235,7 @@ impl Guards {
                     login: challenge.login,
                     expires_at: challenge.expires_at.as_micros(),
                     pending: true,
+                    enabled: self.users.get(&challenge.user).copied().unwrap_or(false),
                 };
                 self.challenges.set(challenge.id, guard);
             }
@@ -243,6 +260,11 @@ impl Guards {
     }
 }
 
+/// The device that lets a login in; it must be active, and its user may log on.
+fn approved_by(closing: &Closing) -> Option<DeviceId> {
+    closing.decision.as_ref().filter(|_| closing.state == ClosingState::Approved).map(|decision| decision.device)
+}
+
 fn octets(id: &uuid::Uuid) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
@@ -263,9 +285,11 @@ static OPEN_CHALLENGES: Template = Template::new(
 // index of all that are pending.
 static CLOSE_CHALLENGES: Template = Template::new(
     "UPDATE challenges SET state = j.column2, closed_at = j.column3, decision = j.column4 FROM ",
-    4,
+    5,
     " j WHERE challenges.id = j.column1 AND +challenges.state = 'pending' \
-     AND (j.column2 <> 'approved' OR challenges.expires_at > j.column3)",
+     AND (j.column2 <> 'approved' OR (challenges.expires_at > j.column3 \
+     AND EXISTS (SELECT 1 FROM users WHERE id = challenges.user AND enabled = 1) \
+     AND (j.column5 IS NULL OR EXISTS (SELECT 1 FROM devices WHERE id = j.column5 AND state = 'active'))))",
 );
 static REASSIGN_CHALLENGES: Template = Template::new(
     "UPDATE challenges SET login = j.column3 FROM ",
@@ -286,7 +310,8 @@ static BURN_STEPS: Template = Template::new(
     "UPDATE totp_steps SET last_step = j.column2 FROM ",
     2,
     " j WHERE totp_steps.device = j.column1 AND totp_steps.last_step < j.column2 \
-     AND EXISTS (SELECT 1 FROM devices WHERE id = totp_steps.device AND state = 'active')",
+     AND EXISTS (SELECT 1 FROM devices d CROSS JOIN users u ON u.id = d.user AND u.enabled = 1 \
+     WHERE d.id = totp_steps.device AND d.state = 'active')",
 );
 static APPEND_AUDIT: Template = Template::new(
     "INSERT INTO audit (seq, time, event, login, user_id, user_typed, actor, resource, client, door, source, \
@@ -370,6 +395,7 @@ impl Pending {
                 closing.state.as_str(),
                 closing.at.as_micros(),
                 decision.transpose()?,
+                approved_by(closing).map(|device| octets(device.as_uuid())),
             )
         })
     }

@@ -52,6 +52,7 @@ macro_rules! conformance_tests {
             s01_one_decision_closes_a_challenge_once
             s97_of_many_closings_one_wins
             s14_nothing_is_approved_after_its_end
+            s15_nobody_is_let_in_once_disabled_or_removed
             reports_are_taken_once_and_after_the_end
             retries_take_a_pending_challenge_over
             s22_of_many_burns_of_one_step_one_wins
@@ -559,6 +560,52 @@ pub async fn s14_nothing_is_approved_after_its_end(backend: &dyn Backend) {
         } else {
             refused(&*store, vec![close(&challenge, state, when)], 0).await;
             holds(&*store, vec![close(&challenge, ClosingState::Expired, when)]).await;
+        }
+    }
+    store.close().await;
+}
+
+/// Neither a decision nor a code lets in a user who is disabled or by a device that is not active, whatever was read
+/// before; everything else still closes the challenge.
+pub async fn s15_nobody_is_let_in_once_disabled_or_removed(backend: &dyn Backend) {
+    let Peopled { maker, store, user, device } = peopled(backend).await;
+    let verify = |challenge: &Challenge| {
+        let decision = DecisionRecord {
+            device: device.id,
+            decision: Decision::Verify,
+            number: String::new(),
+            user_verification: UserVerificationReached::None,
+            device_time: String::new(),
+        };
+        let closing = Closing { state: ClosingState::Approved, at: at(1), decision: Some(decision) };
+        Write::CloseChallenge { id: challenge.id, closing }
+    };
+    let burn = |step| Write::BurnTotpStep { device: device.id, step };
+    let enable = |enabled| Write::SetUserEnabled { id: user.id, enabled };
+    let (active, suspended, removed) = (DeviceState::Active, DeviceState::Suspended, DeviceState::Removed);
+    let state = |from, to| Write::SetDeviceState { id: device.id, from, to };
+    let shut = [(enable(false), Some(enable(true))), (state(active, suspended), Some(state(suspended, active)))];
+    for (step, (shut, open)) in (1..).zip(shut.into_iter().chain([(state(active, removed), None)])) {
+        let challenges = [maker.challenge(user.id, NOW), maker.challenge(user.id, NOW)];
+        let asked: Vec<_> = challenges.iter().map(|each| Write::OpenChallenge(Box::new(each.clone()))).collect();
+        holds(&*store, asked).await;
+        // They arrive together, and the first comes first.
+        let verdicts = [&shut, &verify(&challenges[0]), &burn(step)].map(|write| commit(vec![write.clone()]));
+        let verdicts = all_at_once(verdicts.into_iter().map(|commit| store.commit(commit)).collect()).await;
+        assert!(verdicts[0].is_ok(), "{verdicts:?}");
+        for verdict in &verdicts[1..] {
+            assert!(matches!(verdict, Err(CommitError::Conflict(0))), "{shut:?}: {verdict:?}");
+        }
+        // Later, from what is remembered and from what is read again.
+        for _ in 0..2 {
+            refused(&*store, vec![verify(&challenges[0])], 0).await;
+            refused(&*store, vec![burn(step)], 0).await;
+        }
+        let deny = Write::CloseChallenge { id: challenges[0].id, closing: closing(ClosingState::Denied, at(1)) };
+        holds(&*store, vec![deny]).await;
+        if let Some(open) = open {
+            holds(&*store, vec![open]).await;
+            holds(&*store, vec![verify(&challenges[1]), burn(step)]).await;
         }
     }
     store.close().await;
