@@ -1,6 +1,7 @@
 //! Activations: how one is handed out, and by which hashes it is found again.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use countersign_desk::Desk;
 use countersign_device_protocol::{
@@ -52,7 +53,7 @@ pub enum IssueError {
 /// # Errors
 /// [`IssueError`]; then nothing was written.
 pub async fn issue_activation(
-    desk: &Desk,
+    desk: &Arc<Desk>,
     vault: &Vault,
     origin: &Origin,
     signing_key: Thumbprint,

@@ -21,6 +21,8 @@ pub(crate) struct Cache {
     /// Goes up with each write to one of the users that share the stripe.
     epochs: Vec<AtomicU64>,
     hasher: RandomState,
+    /// Goes up when a user is added or removed.
+    epoch_of_names: AtomicU64,
 }
 
 /// Taken before a read; a snapshot that was read across a write is not kept.
@@ -34,6 +36,7 @@ impl Cache {
             names: Mutex::new(LruCache::new(users)),
             epochs: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
+            epoch_of_names: AtomicU64::new(0),
         }
     }
 
@@ -63,17 +66,36 @@ impl Cache {
         snapshots.pop(&user);
     }
 
+    /// Forgets all users: it is not known who was written to.
+    pub(crate) fn forget_all(&self) {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        for stripe in &self.epochs {
+            stripe.fetch_add(1, Ordering::SeqCst);
+        }
+        snapshots.clear();
+    }
+
     pub(crate) fn user_of(&self, folded: &str) -> Option<UserId> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).get(folded).copied()
     }
 
-    pub(crate) fn keep_name(&self, folded: &str, user: UserId) {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).put(folded.to_owned(), user);
+    pub(crate) fn epoch_of_names(&self) -> Epoch {
+        Epoch(self.epoch_of_names.load(Ordering::SeqCst))
+    }
+
+    /// Keeps whose name it is, unless somebody was added or removed since `before`.
+    pub(crate) fn keep_name(&self, before: Epoch, folded: &str, user: UserId) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch_of_names().0 == before.0 {
+            names.put(folded.to_owned(), user);
+        }
     }
 
     /// Forgets all names: somebody was added or removed.
     pub(crate) fn forget_names(&self) {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        self.epoch_of_names.fetch_add(1, Ordering::SeqCst);
+        names.clear();
     }
 
     fn stripe(&self, user: UserId) -> Option<&AtomicU64> {

@@ -169,9 +169,10 @@ impl Desk {
         }
         let desk = Arc::clone(self);
         tokio::spawn(async move {
+            let before = desk.cache.epoch_of_names();
             let subject = match desk.store.user_by_name(&name).await {
                 Ok(Some(user)) => {
-                    desk.cache.keep_name(name.folded(), user.id);
+                    desk.cache.keep_name(before, name.folded(), user.id);
                     Subject::Known(user.id)
                 }
                 Ok(None) => Subject::Unknown,
@@ -279,11 +280,18 @@ impl Desk {
 
     // For administrators.
 
-    /// Writes, and forgets whatever was read before of what was written.
+    /// Writes, and forgets whatever was read before of what was written. Goes on to its end when the caller goes away, as
+    /// one does whose connection breaks: otherwise what was read before would be believed for good.
     ///
     /// # Errors
     /// [`CommitError`]; then nothing was written.
-    pub async fn write(&self, commit: Commit) -> Result<(), CommitError> {
+    pub async fn write(self: &Arc<Self>, commit: Commit) -> Result<(), CommitError> {
+        let desk = Arc::clone(self);
+        let written = tokio::spawn(async move { desk.write_to_the_end(commit).await });
+        written.await.unwrap_or_else(|fault| Err(StoreError::Unavailable(fault.to_string()).into()))
+    }
+
+    async fn write_to_the_end(&self, commit: Commit) -> Result<(), CommitError> {
         let mut touched = Touched::by(&commit);
         for user in &touched.shut_out {
             // Afterwards it may be too late to know them.
@@ -291,21 +299,28 @@ impl Desk {
             touched.gone.extend(devices.unwrap_or_default().into_iter().map(|device| device.id));
         }
         let turn = if touched.push { Some(self.push_turn.lock().await) } else { None };
-        self.store.commit(commit).await?;
+        let outcome = self.store.commit(commit).await;
         drop(turn);
+        if let Err(CommitError::Conflict(_)) = outcome {
+            return outcome;
+        }
+        // Of a commit that failed it may be unknown whether it is on disk.
         for user in touched.users {
             self.cache.forget(user);
         }
         for device in touched.devices {
-            if let Ok(Some(device)) = self.store.device(device).await {
-                self.cache.forget(device.user);
+            match self.store.device(device).await {
+                Ok(Some(device)) => self.cache.forget(device.user),
+                Ok(None) => {}
+                Err(_) => self.cache.forget_all(),
             }
-        }
-        for device in touched.gone {
-            self.hub.hang_up(device);
         }
         if touched.names {
             self.cache.forget_names();
+        }
+        outcome?;
+        for device in touched.gone {
+            self.hub.hang_up(device);
         }
         if touched.resources {
             let table = ResourceTable::new(self.store.resources().await?);

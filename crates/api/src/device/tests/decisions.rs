@@ -1,4 +1,4 @@
-use core::time::Duration;
+use core::{future::poll_fn, task::Poll, time::Duration};
 
 use countersign_device_protocol::{
     encoding::{Nonce, Octets},
@@ -8,7 +8,7 @@ use countersign_device_protocol::{
     origin::Origin,
     signed::{Party, SignedWindow, Subject},
 };
-use countersign_domain::{DeviceState, Reason, Verdict, Write};
+use countersign_domain::{Commit, DeviceState, Reason, Verdict, Write};
 use countersign_testkit::SoftPhone;
 use futures_util::future::join_all;
 
@@ -294,6 +294,29 @@ async fn s15_a_user_disabled_in_between_is_not_let_in() {
     world.site.write(Write::SetUserEnabled { id: world.ada, enabled: true }).await;
     assert_eq!(world.decide(&phone, &challenge, Decision::Verify).await.short(), "409 challenge_closed");
     assert_eq!(world.login_ends().await, ["reject user_disabled"]);
+}
+
+#[tokio::test]
+async fn s15_a_device_suspended_by_somebody_who_did_not_wait_is_not_asked_any_more() {
+    let world = World::new().await;
+    let phone = world.phone(world.ada).await;
+    let (desk, id) = (&world.site.desk, World::id(&phone));
+    let remembered = async || desk.snapshot(world.ada).await.unwrap().unwrap().devices[0].state;
+    assert_eq!(remembered().await, DeviceState::Active);
+    let suspend = Write::SetDeviceState { id, from: DeviceState::Active, to: DeviceState::Suspended };
+    {
+        // The connection breaks as soon as the change is on its way.
+        let mut write = std::pin::pin!(desk.write(Commit { writes: vec![suspend], audit: Vec::new() }));
+        let polled = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+    }
+    for _ in 0..100 {
+        if remembered().await == DeviceState::Suspended {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("what was read before is believed for good");
 }
 
 #[tokio::test]
