@@ -63,6 +63,11 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PasswordOutcome) -
     let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
     let scope = LimitScope::User(snapshot.user.id);
     let (expected, mut limits) = snapshot.limits(scope);
+    if !limits.password().allows(&PASSWORD_POLICY, view.now.wall) {
+        // Passwords are checked side by side: of many that were sent at once, those behind the last one that counts tell
+        // nothing (S21).
+        return refuse(view, live, Reason::Limited, Vec::new());
+    }
     match outcome {
         PasswordOutcome::Busy => refuse(view, live, Reason::Limited, Vec::new()),
         PasswordOutcome::Wrong => {

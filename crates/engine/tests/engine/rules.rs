@@ -39,6 +39,8 @@ struct Play {
     closed: Vec<(ChallengeId, ClosingState)>,
     answers: Vec<DecisionAnswer>,
     passwords_checked: usize,
+    /// What came of passwords that are looked at side by side; `None` while each is answered at once.
+    side_by_side: Option<Vec<Event>>,
 }
 
 impl Play {
@@ -78,6 +80,7 @@ impl Play {
             closed: Vec::new(),
             answers: Vec::new(),
             passwords_checked: 0,
+            side_by_side: None,
             entropy,
         };
         let (alice, phone, seed) = (play.alice, play.phone, play.seed.clone());
@@ -207,7 +210,8 @@ impl Play {
                         self.passwords_checked += 1;
                         let right = hash.is_some() && password.expose() == b"right";
                         let outcome = if right { PasswordOutcome::Right } else { PasswordOutcome::Wrong };
-                        events.push(Event::PasswordChecked { login, outcome });
+                        let checked = Event::PasswordChecked { login, outcome };
+                        self.side_by_side.as_mut().unwrap_or(&mut events).push(checked);
                     }
                     Effect::Commit { lane, commit } => {
                         let outcome =
@@ -686,6 +690,27 @@ fn s21_a_right_password_forgives_no_wrong_code() {
     play.start(&play.request(&play.rdp, Some(&with_code(b"right", b"000000"))));
     let login = play.start(&play.request(&play.rdp, Some(&with_code(b"right", &play.code_now()))));
     assert_eq!(play.rejected(login), Reason::Limited);
+}
+
+#[test]
+fn s21_of_many_passwords_at_once_no_more_count_than_one_after_the_other() {
+    let mut play = Play::new();
+    play.side_by_side = Some(Vec::new());
+    let mut typed = vec![b"wrong".as_slice(); 40];
+    typed.push(b"right");
+    let logins: Vec<_> = typed.iter().map(|typed| play.start(&play.request(&play.rdp, Some(typed)))).collect();
+    assert_eq!(play.passwords_checked, 41);
+    for checked in play.side_by_side.take().unwrap() {
+        play.feed(checked);
+    }
+    let reasons: Vec<_> = logins.iter().map(|login| play.rejected(*login)).collect();
+    assert!(reasons[..8].iter().all(|reason| *reason == Reason::PasswordWrong));
+    assert!(reasons[8..].iter().all(|reason| *reason == Reason::Limited), "the right one too: {reasons:?}");
+    assert!(play.asked.is_empty());
+    assert_eq!(play.alerts(), ["password_paused"]);
+    play.go(31);
+    let login = play.start(&play.rdp());
+    assert_eq!(play.verdict(login), None, "thirty seconds later it is looked at");
 }
 
 #[test]
