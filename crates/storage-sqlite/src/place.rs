@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +23,8 @@ pub(crate) struct Held {
     pub(crate) path: PathBuf,
     lock: Option<File>,
     temporary: Option<PathBuf>,
+    /// Device and number of each file that holds records.
+    files: Vec<(PathBuf, Option<(u64, u64)>)>,
 }
 
 impl Held {
@@ -35,12 +37,30 @@ impl Held {
                 (dir.join("countersign.db"), Some(dir))
             }
         };
-        let mut held = Self { path, lock: None, temporary };
+        let mut held = Self { path, lock: None, temporary, files: Vec::new() };
         held.lock = Some(held.lock()?);
         for end in ["", "-wal", "-shm"] {
             held.make_private(end)?;
         }
         Ok(held)
+    }
+
+    /// Notes which files they are, once SQLite has opened them.
+    pub(crate) fn note_files(&mut self) {
+        self.files = ["", "-wal"].map(|end| self.beside(end)).map(|path| (path.clone(), number(&path))).into();
+    }
+
+    /// Whether the files are still where they were opened. SQLite would go on with files that were removed, and whatever
+    /// it writes there is gone when it closes them: a login would be let in without a record that stays.
+    pub(crate) fn are_in_place(&self) -> Result<(), StoreError> {
+        match self.files.iter().find(|(path, file)| file.is_none() || number(path) != *file) {
+            None => Ok(()),
+            Some((path, _)) => Err(failed(
+                path,
+                &"the file was removed, or another one was put in its place, while the server had it open: put it back \
+                  if it was moved; otherwise stop the server, restore a backup and start again",
+            )),
+        }
     }
 
     fn beside(&self, end: &str) -> PathBuf {
@@ -81,6 +101,11 @@ impl Drop for Held {
             tracing::warn!(path = %dir.display(), error = %fault, "a temporary database was not removed");
         }
     }
+}
+
+/// What tells a file from another one of the same name.
+fn number(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn open_private(path: &Path) -> io::Result<File> {

@@ -80,7 +80,7 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] when it cannot be used or another process does; [`StoreError::Newer`] when it was
     /// written by a newer program; [`StoreError::Sealed`] when `vault` is not the one that it was made with.
     pub async fn open(location: Location, vault: Arc<Vault>, options: Options) -> Result<Self, StoreError> {
-        let held = Held::take(location, &*options.entropy)?;
+        let mut held = Held::take(location, &*options.entropy)?;
         let connect = SqliteConnectOptions::new().filename(&held.path).foreign_keys(true).busy_timeout(BUSY);
         let connect = connect.disable_statement_logging();
         let write = connect
@@ -103,6 +103,7 @@ impl SqliteStore {
             .connect_with(connect.read_only(true))
             .await
             .map_err(|fault| unavailable(&fault))?;
+        held.note_files();
 
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (ended, done) = watch::channel(());

@@ -48,6 +48,7 @@ pub(crate) struct Figures {
     batches: AtomicU64,
     commits: AtomicU64,
     largest: AtomicU64,
+    failing: AtomicU64,
 }
 
 impl Figures {
@@ -56,6 +57,7 @@ impl Figures {
             batches: self.batches.load(Ordering::Relaxed),
             commits: self.commits.load(Ordering::Relaxed),
             largest: self.largest.load(Ordering::Relaxed),
+            failing: self.failing.load(Ordering::Relaxed),
         }
     }
 
@@ -124,12 +126,14 @@ impl Writer {
         self.figures.count(replies.len());
         match outcome {
             Ok(verdicts) => {
+                self.figures.failing.store(0, Ordering::Relaxed);
                 for (reply, verdict) in replies.into_iter().zip(verdicts) {
                     // Whoever asked may have gone; the commit stands all the same.
                     drop(reply.send(verdict.map_err(CommitError::Conflict)));
                 }
             }
             Err(fault) => {
+                self.figures.failing.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(error = %fault, commits = replies.len(), "nothing of a batch was written");
                 for reply in replies {
                     drop(reply.send(Err(fault.clone().into())));
@@ -140,6 +144,7 @@ impl Writer {
 
     /// Writes a batch: durable when this returns verdicts, undone when it returns an error.
     async fn transaction(&mut self, works: &mut [Work]) -> Result<Vec<Result<(), usize>>, StoreError> {
+        self.held.are_in_place()?;
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => self.reconnect().await?,

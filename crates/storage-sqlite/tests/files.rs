@@ -4,7 +4,7 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_domain::{
@@ -338,6 +338,33 @@ async fn s97_a_full_disk_refuses_writes_nothing_half_and_is_survived() {
     let store = dir.store().await.unwrap();
     assert_eq!(store.device(device.id).await.unwrap().unwrap().totp_last_step, step);
     broken_at(&store).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn s97_nothing_is_taken_when_the_files_are_gone() {
+    let dir = Dir::new();
+    let store = dir.store().await.unwrap();
+    fill(&store).await;
+    for end in ["", "-wal"] {
+        let before = store.audit_head().await.unwrap();
+        let file = PathBuf::from(format!("{}{end}", dir.path().display()));
+        let aside = file.with_extension("aside");
+        std::fs::rename(&file, &aside).unwrap();
+        for put in [false, true] {
+            if put {
+                // Another file of the same name is not the file.
+                std::fs::copy(&aside, &file).unwrap();
+            }
+            let fault = store.commit(with_record(Vec::new())).await.unwrap_err();
+            assert!(fault.to_string().contains("while the server had it open"), "{fault}");
+            assert_eq!(store.audit_head().await.unwrap(), before);
+        }
+        assert_eq!(store.writer_figures().failing, 2);
+        std::fs::rename(&aside, &file).unwrap();
+        store.commit(with_record(Vec::new())).await.unwrap();
+        assert_eq!(store.writer_figures().failing, 0);
+    }
     store.close().await;
 }
 

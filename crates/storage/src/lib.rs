@@ -80,6 +80,8 @@ pub struct WriterFigures {
     pub commits: u64,
     /// Commits in the largest.
     pub largest: u64,
+    /// Transactions that failed since the last one that was written: above zero nothing can be written.
+    pub failing: u64,
 }
 
 /// A backend.
