@@ -128,13 +128,22 @@ pub(super) async fn doctor(State(api): State<Arc<AdminApi>>) -> Result<Response,
     out.extend(users(&api).await?);
     out.extend(resources(&api).await?);
     let figures = api.desk.store().writer_figures();
-    out.push(Finding::ok(
-        "database",
-        format!(
-            "{} commits in {} transactions since start, {} in the largest",
-            figures.commits, figures.batches, figures.largest
+    out.push(match figures.failing {
+        0 => Finding::ok(
+            "database",
+            format!(
+                "{} commits in {} transactions since start, {} in the largest",
+                figures.commits, figures.batches, figures.largest
+            ),
         ),
-    ));
+        failing => Finding::wrong(
+            "database",
+            format!(
+                "the last {failing} times nothing could be written, so nobody was let in: the server's log says why, most \
+                 often a full disk. What is written next clears this"
+            ),
+        ),
+    });
     Ok(ok(&out))
 }
 
