@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { addByTyping, answer, close, heading, listening, open, tabTo } from '../lib/app.mjs';
 import { startBrowser } from '../lib/browser.mjs';
 import { startServer } from '../lib/server.mjs';
@@ -10,29 +10,31 @@ describe('a sign-in', () => {
   let server;
   let browser;
   let page;
+  let user;
+  let people = 0;
   before(async () => {
     server = await startServer();
-    await server.addUser('ada', 'Ada Example');
     await server.addResource('VPN Zürich', '--retries', 'collide');
+  });
+  after(() => server.close());
+  // The server asks a user a few times only within some minutes: each test has its own.
+  beforeEach(async () => {
+    people += 1;
+    user = `user${people}`;
+    await server.addUser(user, 'Ada Example');
     browser = await startBrowser();
     page = browser.page;
     await open(page, server);
-    await addByTyping(page, server, 'ada');
+    await addByTyping(page, server, user);
     await listening(page);
   });
-  after(async () => {
-    await browser?.close();
-    await server.close();
-  });
-
-  // Two refusals make the server pause.
-  beforeEach(() => server.command('user', 'unlock', 'ada', '--reason', 'the test goes on'));
+  afterEach(() => browser.close());
 
   it('says who, where, from where and when, and goes on with Verify', async () => {
-    const verdict = server.login('ada', '--calling-station', '203.0.113.7');
+    const verdict = server.login(user, '--calling-station', '203.0.113.7');
     await heading(page, QUESTION);
     const facts = await page.locator('dl').textContent();
-    for (const fact of ['VPN Zürich', 'ada', '203.0.113.7', 'Reported by the application, not checked']) assert.ok(facts.includes(fact), fact);
+    for (const fact of ['VPN Zürich', user, '203.0.113.7', 'Reported by the application, not checked']) assert.ok(facts.includes(fact), fact);
     await page.getByText(/\d+ seconds left/).first().waitFor();
     await answer(page, 'Verify');
     await heading(page, 'Approved');
@@ -41,8 +43,18 @@ describe('a sign-in', () => {
     await heading(page, 'Accounts');
   });
 
+  /** A sign-in that is over before the test's own. */
+  async function earlier(name) {
+    const verdict = server.login(user);
+    await heading(page, QUESTION);
+    await answer(page, name);
+    await verdict;
+    await close(page);
+  }
+
   it('soon after an approval offers Deny first, and is refused with it', async () => {
-    const verdict = server.login('ada');
+    await earlier('Verify');
+    const verdict = server.login(user);
     await heading(page, QUESTION);
     await page.getByText(/You already approved a sign-in to/).waitFor();
     const names = await page.locator('.answer').allTextContents();
@@ -56,7 +68,7 @@ describe('a sign-in', () => {
   });
 
   it('takes no answer in its first half second', async () => {
-    const verdict = server.login('ada');
+    const verdict = server.login(user);
     // As somebody who was about to tap where Verify appears: pressed the moment it is there.
     await page.evaluate(
       () =>
@@ -78,7 +90,7 @@ describe('a sign-in', () => {
   });
 
   it('is answered with the keyboard alone', async () => {
-    const verdict = server.login('ada');
+    const verdict = server.login(user);
     await heading(page, QUESTION);
     assert.equal(await page.evaluate(() => document.activeElement?.tagName), 'H1', 'the question has the focus');
     await page.locator('.answer[aria-disabled="false"]').first().waitFor();
@@ -94,7 +106,7 @@ describe('a sign-in', () => {
   it('of two windows, both show it and one answers', async () => {
     const second = await browser.context.newPage();
     await open(second, server);
-    const verdict = server.login('ada');
+    const verdict = server.login(user);
     await heading(second, QUESTION);
     await heading(page, QUESTION);
     await answer(second, 'Deny');
@@ -106,7 +118,7 @@ describe('a sign-in', () => {
   });
 
   it('waits on when the network fails, and the answer gets through', async () => {
-    const verdict = server.login('ada');
+    const verdict = server.login(user);
     await heading(page, QUESTION);
     let failures = 2;
     await browser.context.route('**/decision', async (route) => {
@@ -128,7 +140,7 @@ describe('a sign-in', () => {
     await server.start();
     await page.getByRole('button', { name: 'Try again' }).click();
     await page.getByRole('heading', { name: 'The server does not answer' }).waitFor({ state: 'detached' });
-    const verdict = server.login('ada');
+    const verdict = server.login(user);
     await heading(page, QUESTION);
     await answer(page, 'Deny');
     assert.equal(await verdict, 'rejected');
@@ -136,9 +148,9 @@ describe('a sign-in', () => {
   });
 
   it('that collides says so, and can be reported', async () => {
-    const logins = [server.login('ada', '--calling-station', '203.0.113.7')];
+    const logins = [server.login(user, '--calling-station', '203.0.113.7')];
     await heading(page, QUESTION);
-    logins.push(server.login('ada', '--calling-station', '198.51.100.9'));
+    logins.push(server.login(user, '--calling-station', '198.51.100.9'));
     await heading(page, 'Two sign-ins at once');
     await page.getByText('At most one of them is yours').first().waitFor();
     assert.deepEqual(await Promise.all(logins), ['rejected', 'rejected']);
@@ -148,16 +160,16 @@ describe('a sign-in', () => {
   });
 
   it('stands in the history', async () => {
+    await earlier('Verify');
+    await earlier('Deny');
     await page.getByRole('link', { name: /Ada Example/ }).click();
     await page.getByRole('link', { name: 'History' }).click();
-    const rows = page.getByRole('listitem');
-    await rows.first().waitFor();
-    const verdicts = await page.locator('.history small').allTextContents();
-    assert.ok(verdicts.includes('Approved') && verdicts.includes('Denied') && verdicts.includes('Two at once, neither let in'), verdicts.join());
+    await page.getByRole('listitem').nth(1).waitFor();
+    assert.deepEqual(await page.locator('.history small').allTextContents(), ['Denied', 'Approved']);
   });
 
   it('that was somebody else is reported at once', async () => {
-    const verdict = server.login('ada');
+    const verdict = server.login(user);
     await page.getByRole('button', { name: 'It wasn’t me' }).waitFor();
     await answer(page, 'It wasn’t me');
     await heading(page, 'Reported');
