@@ -1,5 +1,7 @@
 //! From an HTTP request to a device that proved to have sent it.
 
+use core::time::Duration;
+
 use axum::{
     body::Body,
     extract::{FromRequest, OriginalUri},
@@ -16,12 +18,15 @@ use countersign_domain::{ChallengeId, Commit, Device, DeviceState, Write};
 use countersign_storage::CommitError;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::{DeviceApi, Refusal, api::Names};
 
 /// The longest body that is read.
 pub(super) const LONGEST_BODY: usize = 64 * 1024;
+/// How long a body may take, from its first octet to its last: one that comes octet by octet holds a connection for days.
+const SLOWEST_BODY: Duration = Duration::from_secs(10);
 
 /// A request that has been read whole, and nothing more is known of it.
 pub(super) struct Received {
@@ -37,7 +42,9 @@ impl Received {
             Some(original) => original.path().to_owned(),
             None => parts.uri.path().to_owned(),
         };
-        let body = read_body(&parts.headers, body).await?;
+        let body = timeout(SLOWEST_BODY, read_body(&parts.headers, body))
+            .await
+            .map_err(|_| Refusal::Malformed("the body did not arrive within 10 seconds".to_owned()))??;
         Ok(Self { parts, path, body })
     }
 
@@ -154,5 +161,27 @@ async fn mark_seen(api: &DeviceApi, device: &Device) -> Result<(), Refusal> {
         // It went away in between.
         Err(CommitError::Conflict(_)) => Err(ErrorCode::DeviceUnknown.into()),
         Err(fault @ CommitError::Store(_)) => Err(fault.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::convert::Infallible;
+
+    use futures_util::stream;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_octet_by_octet_is_not_waited_for() {
+        let drops = stream::unfold((), |()| async {
+            sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
+        });
+        let began = Instant::now();
+        let read = Received::read(Request::new(Body::from_stream(drops))).await;
+        assert!(matches!(read, Err(Refusal::Malformed(_))));
+        assert_eq!(began.elapsed(), SLOWEST_BODY);
     }
 }
