@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from harness import BINARY, Resource, Server, environment, execute, wait_until
+from radius_client import ACCESS_ACCEPT, ACCESS_REJECT
 
 SILENT, ACCEPT, REJECT, USAGE = 2, 0, 1, 64
 
@@ -241,3 +242,31 @@ def test_radius_login_exit_codes(server, local, user):
     assert radius_login(server, local, alice.name, password="wrong").code == REJECT
     assert radius_login(server, local, alice.name, "--timeout", "2", password="x", secret="wrong-secret-here").code == SILENT
     assert execute("radius-login").code == USAGE
+    # No terminal to ask on is no reject.
+    assert execute("radius-login", alice.name).code == USAGE
+
+
+def test_usage_errors_are_json_where_json_is_asked_for():
+    result = execute("user", "add", "--json")
+    assert (result.code, result.out) == (USAGE, "")
+    problem = json.loads(result.err)
+    assert problem["code"] == "usage" and "<NAME>" in problem["detail"]
+
+
+# The database under a running server
+
+
+def test_s97_nobody_is_let_in_when_the_database_is_gone(new_server):
+    server = new_server().start()
+    resource, alice = server.resource(primary="local"), server.user()
+    database, aside = server.data / "countersign.db", server.data / "aside"
+    database.rename(aside)
+    alice.phone.watch("verify")
+    assert resource.nas().login(alice.name, alice.password).code == ACCESS_REJECT
+    doctor = server.cli("doctor")
+    assert doctor.code == 1 and "database" in doctor.out
+    aside.rename(database)
+    assert resource.nas().login(alice.name, alice.password).code == ACCESS_ACCEPT
+    assert server.cli("doctor").code == 0
+    assert len(server.verdicts(result="accept")) == 1
+    alice.phone.end()

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 use crate::{
@@ -383,8 +383,15 @@ fn span(text: &str) -> Result<u64, String> {
 /// Runs the program.
 pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::runtime::quiet_panics();
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        Err(said) if said.use_stderr() && arguments.iter().any(|argument| argument == "--json") => {
+            let text = said.to_string();
+            let fault = anyhow!("{}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            Output::new(true).failure(&Failure::Local { code: "usage", fault });
+            return ExitCode::from(USAGE);
+        }
         Err(said) => {
             let _gone = said.print();
             return if said.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };

@@ -17,7 +17,14 @@ use crate::{
 };
 
 pub(crate) async fn run(login: RadiusLogin, output: Output) -> Result<ExitCode, Failure> {
-    let (secret, password) = secrets(login.secret_stdin, login.password_stdin)?;
+    let (secret, password) = match secrets(login.secret_stdin, login.password_stdin) {
+        Ok(secrets) => secrets,
+        Err(fault) => {
+            // Not 1, which says that the server rejected the login.
+            output.failure(&fault.into());
+            return Ok(ExitCode::from(radius_login::USAGE));
+        }
+    };
     let args = Args {
         server: login.server,
         secret,
