@@ -11,10 +11,12 @@ export async function checkScreen(page, name) {
   const found = await page.evaluate(async () => {
     // The bar on top may cover what was scrolled; colours are judged once animations are over.
     await Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => undefined)));
-    const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] });
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`);
+    const { violations, passes } = await globalThis.axe.run(document);
+    const faults = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`);
+    return { faults, rules: passes.length };
   });
-  assert.deepEqual(found, [], `${name}: axe`);
+  assert.deepEqual(found.faults, [], `${name}: axe`);
+  assert.ok(found.rules > 10, `${name}: axe looked at ${found.rules} rules only`);
   const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(sideways <= 0, `${name}: ${sideways} px stick out`);
 }

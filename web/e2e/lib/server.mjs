@@ -7,32 +7,31 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startFront } from './front.mjs';
 
 const BIN = process.env.COUNTERSIGN_BIN ?? fileURLToPath(new URL('../../../target/debug/countersign', import.meta.url));
 const SECRET = 'a secret of the tests, 32 octets';
 const START_MS = 20_000;
 
-/** Starts the server and the app's origin before it. */
-export async function startServer() {
+/** Starts the server. `config` is more of its countersign.toml. */
+export async function startServer(config = '') {
   const data = await mkdtemp(join(tmpdir(), 'countersign-e2e-'));
   const [appPort, radiusPort] = [await freeTcpPort(), await freeUdpPort()];
+  const origin = `http://localhost:${appPort}`;
   let serving = null;
-  const front = await startFront(() => (serving === null ? null : appPort));
-  const config = [
+  const file = [
     '[server]',
     'organization = "Example Ltd"',
     '[radius]',
     `listen = "127.0.0.1:${radiusPort}"`,
     '[app]',
     `listen = "127.0.0.1:${appPort}"`,
-    `url = "${front.origin}"`,
-    '',
+    `url = "${origin}"`,
+    config,
   ];
-  await writeFile(join(data, 'countersign.toml'), config.join('\n'));
+  await writeFile(join(data, 'countersign.toml'), file.join('\n'));
 
   const server = {
-    origin: front.origin,
+    origin,
     data,
 
     async start() {
@@ -67,7 +66,6 @@ export async function startServer() {
 
     async close() {
       if (serving !== null) await server.stop();
-      await front.close();
       await rm(data, { recursive: true, force: true });
     },
 

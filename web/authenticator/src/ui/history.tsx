@@ -29,7 +29,7 @@ export function HistoryScreen({ deviceId }: { deviceId: string }): JSX.Element {
   }, []);
   return (
     <Screen title={t('history')} backTo={`/accounts/${deviceId}`}>
-      <div role="status">
+      <div class="status" role="status">
         {logins === 'loading' && <p class="hint">{t('loading')}</p>}
         {logins === 'failed' && <p class="hint">{t('history_failed')}</p>}
         {Array.isArray(logins) && logins.length === 0 && <p class="hint">{t('history_empty')}</p>}
