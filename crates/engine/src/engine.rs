@@ -359,7 +359,13 @@ impl Engine {
         if let Work::Decide { ticket, .. } = work {
             out.push(Effect::Answer { ticket: *ticket, answer: DecisionAnswer::Unavailable });
         }
-        if let Some(login) = work.login() {
+        // What was found out stands, even if it cannot be written: of two clients that are alive none is let in.
+        let ends = match work {
+            Work::HeardAgain(_) => self.lanes.get(&lane).and_then(|state| state.pending),
+            _ => work.login(),
+        };
+        let waits = |login: &LoginId| self.live.get(login).is_some_and(|live| live.stage != Stage::TakenOver);
+        if let Some(login) = ends.filter(waits) {
             let verdict = match work {
                 Work::End(_, reason @ (Reason::Superseded | Reason::Cancelled)) => {
                     Verdict::Unanswered { reason: *reason }

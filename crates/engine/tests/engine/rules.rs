@@ -410,6 +410,20 @@ fn the_older_request_heard_again_after_a_takeover_is_a_collision() {
 }
 
 #[test]
+fn s108_the_collision_stands_when_it_cannot_be_recorded() {
+    let mut play = Play::new();
+    let first = play.rdp();
+    play.start(&first);
+    let second = play.start(&play.retry(first.clone()));
+    play.available = false;
+    play.feed(Event::Heard(first.id));
+    assert_eq!(play.rejected(second), Reason::Unavailable);
+    play.available = true;
+    assert_eq!(play.decide(play.last_asked(), Decision::Verify), DecisionAnswer::Closed(ClosingState::Cancelled));
+    assert_eq!(play.engine.figures().logins, 0);
+}
+
+#[test]
 fn c008_a_newer_request_in_the_same_place_ends_the_older_one_unanswered() {
     let mut play = Play::new();
     let first = play.start(&play.rdp());
