@@ -11,18 +11,21 @@ use countersign_api::admin::{
     audit::check,
     checkpoints::Checkpoints,
     is_harmless, router,
-    status::{Facts, Finding, ServerFacts},
+    status::{Facts, Finding, PushAnswer, ServerFacts},
 };
 use countersign_device_protocol::{code::ActivationLink, keys::Thumbprint, origin::Origin};
 use countersign_domain::{
-    AuditEvent, Commit, DeviceState, EventKind, HostileText, LimitScope, Limits, Reason, UserId, Write,
+    AuditEvent, Commit, DeviceId, DeviceState, EventKind, HostileText, LimitScope, Limits, PushSubscription, Reason,
+    Secret, UserId, Write,
 };
-use countersign_storage::Vault;
+use countersign_storage::{StoreError, Vault};
 use countersign_testkit::Site;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-struct NoFacts;
+struct NoFacts {
+    pushes: bool,
+}
 
 #[async_trait]
 impl ServerFacts for NoFacts {
@@ -32,6 +35,15 @@ impl ServerFacts for NoFacts {
 
     async fn probe(&self) -> Vec<Finding> {
         vec![Finding::ok("probe", "asked")]
+    }
+
+    fn pushes(&self) -> bool {
+        self.pushes
+    }
+
+    async fn test_push(&self, device: DeviceId) -> Option<Result<PushAnswer, StoreError>> {
+        let words = format!("pushed to {device}");
+        self.pushes.then_some(Ok(PushAnswer { taken: true, words }))
     }
 }
 
@@ -44,6 +56,11 @@ struct Server {
 
 impl Server {
     async fn new() -> Self {
+        Self::with(true).await
+    }
+
+    /// One that sends pushes, or none.
+    async fn with(pushes: bool) -> Self {
         let site = Site::open(1).await;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints.jsonl");
@@ -55,7 +72,7 @@ impl Server {
             origin: Origin::parse("https://mfa.example.com").unwrap(),
             signing_key: Thumbprint::new([5; 32]),
         };
-        let api = AdminApi::new(desk, Arc::new(NoFacts), Arc::clone(&checkpoints), Arc::new(issuer));
+        let api = AdminApi::new(desk, Arc::new(NoFacts { pushes }), Arc::clone(&checkpoints), Arc::new(issuer));
         let router = router(api).layer(Extension(Actor("uid:0 (root)".to_owned())));
         Self { site, router, checkpoints, _dir: dir }
     }
@@ -446,4 +463,52 @@ async fn status_and_doctor_tell_what_there_is() {
     let findings = server.done("GET", "doctor", Value::Null).await;
     let wrong: Vec<_> = findings.as_array().unwrap().iter().filter(|finding| finding["level"] == "wrong").collect();
     assert!(matches!(wrong.as_slice(), [one] if one["about"] == "clock"), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn a_push_is_tried_for_a_device_or_for_all_of_a_user() {
+    let server = Server::new().await;
+    let ada = server.site.user("ada", None).await;
+    server.refused("POST", "push-test", json!({"to": "ada"}), AdminCode::DeviceUnknown).await;
+    let (first, second) = (server.site.device(ada).await, server.site.device(ada).await);
+    let states = (DeviceState::Active, DeviceState::Suspended);
+    server.site.write(Write::SetDeviceState { id: second.id, from: states.0, to: states.1 }).await;
+    for to in ["ada".to_owned(), "ADA".to_owned(), first.id.to_string()] {
+        let tried = server.done("POST", "push-test", json!({ "to": to })).await;
+        let found: Vec<_> = tried.as_array().unwrap().iter().map(|one| (&one["device"], &one["words"])).collect();
+        let words = format!("pushed to {}", first.id);
+        assert_eq!(found, [(&json!(first.id.to_string()), &json!(words))], "{to}");
+        assert_eq!((&tried[0]["user"], &tried[0]["taken"]), (&json!("ada"), &json!(true)));
+    }
+    server.refused("POST", "push-test", json!({"to": "nobody"}), AdminCode::UserUnknown).await;
+    server
+        .refused(
+            "POST",
+            "push-test",
+            json!({"to": UserId::new(server.site.desk.clock().now(), &*server.site.entropy).to_string()}),
+            AdminCode::DeviceUnknown,
+        )
+        .await;
+
+    let off = Server::with(false).await;
+    let ada = off.site.user("ada", None).await;
+    off.site.device(ada).await;
+    off.refused("POST", "push-test", json!({"to": "ada"}), AdminCode::PushOff).await;
+}
+
+#[tokio::test]
+async fn the_list_of_devices_says_which_can_be_woken() {
+    for (pushes, subscribed) in [(true, true), (true, false), (false, true)] {
+        let server = Server::with(pushes).await;
+        let ada = server.site.user("ada", None).await;
+        let device = server.site.device(ada).await;
+        let push = subscribed.then(|| PushSubscription {
+            endpoint: "https://push.example.net/a".to_owned(),
+            p256dh: vec![4; 65],
+            auth: Secret::new(vec![1; 16]),
+        });
+        server.site.write(Write::SetPush { id: device.id, push }).await;
+        let listed = server.done("GET", "devices", Value::Null).await;
+        assert_eq!(listed[0]["push"], json!(pushes && subscribed));
+    }
 }

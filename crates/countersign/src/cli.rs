@@ -52,7 +52,11 @@ enum Command {
     /// Run a server to try things out, with a user, a resource and an activation
     Demo,
     /// Say what is wrong with configuration, files and server, and what to do
-    Doctor,
+    Doctor {
+        /// Send a push as well, to this device or to all devices of this user, and say what comes back
+        #[arg(long, value_name = "DEVICE|USER", value_parser = NonEmptyStringValueParser::new())]
+        push: Option<String>,
+    },
     /// Users: add, list, show, disable, enable, unlock, remove
     #[command(subcommand)]
     User(UserCommand),
@@ -420,7 +424,7 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
         match command {
             Command::Serve { log_format } => serve::serve(folder, log_format, output).await?,
             Command::Demo => demo::demo(data.unwrap_or(Path::new(demo::DATA)), output).await?,
-            Command::Doctor => doctor::doctor(folder, output).await?,
+            Command::Doctor { push } => doctor::doctor(folder, push.as_deref(), output).await?,
             Command::User(command) => commands::user::run(command, folder, output).await?,
             Command::Activation(command) => commands::activation::run(command, folder, output).await?,
             Command::Device(command) => commands::device::run(command, folder, output).await?,

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use countersign_device_protocol::origin::Origin;
+use countersign_push::PushConfig;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
@@ -45,6 +46,22 @@ const DEFAULT: &str = r##"# countersign: what the server needs to start. Users, 
 
 # Reverse proxies whose X-Forwarded-For is believed, as ["192.0.2.10", "10.0.0.0/8"].
 # trusted_proxies = []
+
+[push]
+# Web Push wakes phones whose app is not open. Without a contact no pushes are sent, and phones are asked only while the
+# app is open. The contact is told to the browser vendors' push services, who write to it when something is wrong with our
+# pushes: "mailto:" and a mail address, or an "https://" page.
+# contact = ""
+
+# Push services beside those of the browsers, as ["push.corp.com", "*.push.corp.com"].
+# hosts = []
+
+# Whether the services named in hosts may have private addresses, other ports than 443 and plain HTTP; entries may then be
+# addresses and name a port, as ["10.0.0.7:8443"].
+# allow_private = false
+
+# The HTTP proxy to the push services, if there is one. The environment (HTTPS_PROXY) is not asked.
+# proxy = "http://proxy.corp.com:3128"
 
 [admin]
 # The socket of the command line. Only the server's own account and root can open it.
@@ -146,6 +163,7 @@ struct Sections {
     server: ServerSection,
     radius: RadiusSection,
     app: AppSection,
+    push: PushConfig,
     admin: AdminSection,
     database: DatabaseSection,
     keys: KeysSection,
@@ -214,6 +232,7 @@ pub(crate) struct Config {
     pub(crate) url: Origin,
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) push: PushConfig,
     pub(crate) socket: PathBuf,
     pub(crate) database: PathBuf,
     pub(crate) keys: PathBuf,
@@ -291,6 +310,12 @@ impl Config {
         if tls.is_some() && !url.is_https() {
             bail!("[app] url = \"{url}\" is not https, and tls_cert is set: phones would not find the server");
         }
+        let push = sections.push;
+        if push.is_on() {
+            push.validate()?;
+        } else {
+            push.endpoints().map(drop)?;
+        }
         let organization = sections.server.organization.unwrap_or_else(|| "countersign".to_owned());
         if organization.is_empty()
             || organization.chars().count() > 64
@@ -313,6 +338,7 @@ impl Config {
             url,
             tls,
             trusted_proxies,
+            push,
             socket: within(sections.admin.socket, ADMIN_SOCKET),
             database: data.join(file.strip_prefix("//").unwrap_or(file)),
             keys: within(sections.keys.file, "countersign.key"),
@@ -340,7 +366,7 @@ mod tests {
         // Taken at its word, line by line.
         let named: Vec<&str> = DEFAULT
             .lines()
-            .filter(|line| !line.contains("tls_"))
+            .filter(|line| !line.contains("tls_") && !line.contains("proxy = "))
             .map(|line| line.strip_prefix("# ").filter(|bare| bare.split(' ').nth(1) == Some("=")).unwrap_or(line))
             .collect();
         let named = named.join("\n");
@@ -361,6 +387,12 @@ mod tests {
             ("[app]\ntls_cert = \"a\"\n", &["tls_key"]),
             ("[app]\ntls_cert = \"a\"\ntls_key = \"b\"\n", &["https"]),
             ("[app]\ntrusted_proxies = [\"proxy\"]\n", &["line 2", "proxy"]),
+            ("[push]\nhost = []\n", &["line 2", "host"]),
+            ("[push]\ncontact = \"admin@corp.de\"\n", &["[push] contact", "admin@corp.de"]),
+            ("[push]\ncontact = \"mailto:mfa@corp.local\"\n", &["corp.local", "no public domain"]),
+            ("[push]\nhosts = [\"10.0.0.7\"]\n", &["10.0.0.7", "allow_private"]),
+            ("[push]\nallow_private = true\n", &["hosts is empty"]),
+            ("[push]\nproxy = \"u:hunter2@proxy:1/x\"\n", &["[push] proxy"]),
             ("[database]\nurl = \"postgres://x\"\n", &["sqlite:FILE"]),
             ("[server]\norganization = \"a\\u202eb\"\n", &["organization"]),
             ("[app\n", &["line 1"]),

@@ -5,7 +5,11 @@ use std::{
     path::Path,
 };
 
-use countersign_api::admin::status::{Finding, Level};
+use countersign_api::admin::{
+    push::PushTried,
+    status::{Finding, Level},
+};
+use serde_json::json;
 
 use crate::{
     client::Client,
@@ -13,7 +17,7 @@ use crate::{
     output::{Failure, Output},
 };
 
-pub(crate) async fn doctor(data: &Path, output: Output) -> Result<(), Failure> {
+pub(crate) async fn doctor(data: &Path, push: Option<&str>, output: Output) -> Result<(), Failure> {
     let mut findings = Vec::new();
     match Config::load(data) {
         Err(fault) => findings.push(Finding::wrong("configuration", format!("{fault:#}"))),
@@ -25,10 +29,14 @@ pub(crate) async fn doctor(data: &Path, output: Output) -> Result<(), Failure> {
                 Finding::note("configuration", format!("{} is not there: the defaults hold", path.display()))
             });
             findings.extend(files(data, &config));
-            match Client::new(data)?.get::<Vec<Finding>>("doctor").await {
+            let client = Client::new(data)?;
+            match client.get::<Vec<Finding>>("doctor").await {
                 Ok(more) => {
                     findings.push(Finding::ok("server", format!("answers at {}", config.socket.display())));
                     findings.extend(more);
+                    if let Some(to) = push {
+                        findings.extend(try_push(&client, to).await?);
+                    }
                 }
                 Err(Failure::Local { fault, .. }) => findings.push(Finding::wrong("server", format!("{fault:#}"))),
                 Err(Failure::Problem(problem)) => findings.push(Finding::wrong("server", problem.detail)),
@@ -55,6 +63,21 @@ pub(crate) async fn doctor(data: &Path, output: Output) -> Result<(), Failure> {
         });
     }
     if wrong == 0 { Ok(()) } else { Err(Failure::Reported) }
+}
+
+/// Sends a push, and says what came back.
+async fn try_push(client: &Client, to: &str) -> Result<Vec<Finding>, Failure> {
+    const ABOUT: &str = "test push";
+    let tried: Vec<PushTried> = match client.post("push-test", &json!({ "to": to })).await {
+        Ok(tried) => tried,
+        Err(Failure::Problem(problem)) => return Ok(vec![Finding::wrong(ABOUT, problem.detail)]),
+        Err(failure) => return Err(failure),
+    };
+    let finding = |tried: PushTried| {
+        let text = format!("{} of {} ({}): {}", tried.name, tried.user, tried.device, tried.answer.words);
+        if tried.answer.taken { Finding::ok(ABOUT, text) } else { Finding::wrong(ABOUT, text) }
+    };
+    Ok(tried.into_iter().map(finding).collect())
 }
 
 /// Whether others can get at what is the server's only (S99).

@@ -9,19 +9,21 @@ use std::{
 };
 
 use async_trait::async_trait;
-use countersign_api::admin::status::{Facts, Finding, ServerFacts};
+use countersign_api::admin::status::{Facts, Finding, PushAnswer, ServerFacts};
 use countersign_desk::Desk;
+use countersign_domain::DeviceId;
 use countersign_radius::{
     AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
     verify_reply,
 };
 use countersign_radius_server::Figures;
+use countersign_storage::StoreError;
 use tokio::{
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
 
-use crate::config::Config;
+use crate::{config::Config, push::Push};
 
 /// How long a listener may take to answer its own server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,6 +35,8 @@ pub(crate) struct Program {
     pub(crate) radius: Vec<SocketAddr>,
     pub(crate) app: SocketAddr,
     pub(crate) figures: Arc<Figures>,
+    /// `None` where pushes are off.
+    pub(crate) push: Option<Push>,
     pub(crate) desk: Arc<Desk>,
 }
 
@@ -85,6 +89,14 @@ impl ServerFacts for Program {
                 unsent,
             ),
             client_counters,
+            push_counters: self
+                .push
+                .as_ref()
+                .map(|push| {
+                    let counts = push.figures();
+                    named!(counts, sent, gone, failed, retried, dropped)
+                })
+                .unwrap_or_default(),
         }
     }
 
@@ -94,8 +106,20 @@ impl ServerFacts for Program {
             out.push(self.probe_radius(*address).await);
         }
         out.extend(self.address_for_phones());
+        out.push(self.pushing());
         out.extend(self.clients());
         out
+    }
+
+    fn pushes(&self) -> bool {
+        self.push.is_some()
+    }
+
+    async fn test_push(&self, device: DeviceId) -> Option<Result<PushAnswer, StoreError>> {
+        match &self.push {
+            Some(push) => Some(push.test(device).await),
+            None => None,
+        }
     }
 }
 
@@ -164,6 +188,31 @@ impl Program {
             )];
         }
         vec![Finding::ok("url", url.to_string())]
+    }
+
+    fn pushing(&self) -> Finding {
+        let Some(push) = &self.push else {
+            return Finding::note(
+                "push",
+                "off, so that phones are asked only while the app is open: set [push] contact to switch it on",
+            );
+        };
+        let counts = push.figures();
+        let told = format!(
+            "{} pushes sent since start, {} under way, {} tried again; {} subscriptions had ended and were removed",
+            counts.sent, counts.under_way, counts.retried, counts.gone
+        );
+        if counts.failed == 0 && counts.dropped == 0 {
+            return Finding::ok("push", told);
+        }
+        Finding::note(
+            "push",
+            format!(
+                "{told}; {} were given up and {} challenges had none: the log says why, and `countersign doctor --push \
+                 USER` sends one now",
+                counts.failed, counts.dropped
+            ),
+        )
     }
 
     fn clients(&self) -> Vec<Finding> {

@@ -12,6 +12,7 @@ mod listener;
 mod logging;
 mod output;
 mod phone;
+mod push;
 mod qr;
 mod radius_login;
 mod runtime;

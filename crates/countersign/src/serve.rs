@@ -36,6 +36,7 @@ use crate::{
     listener::AppListener,
     logging::{self, LogFormat},
     output::{Failure, Output},
+    push::{self, Push},
     runtime::{SystemClock, SystemEntropy, guard_process},
 };
 
@@ -113,7 +114,11 @@ impl Server {
         if let Some(fault) = check_newest(&*store, &checkpoints).await? {
             tracing::error!(detail = fault.detail, "audit.checkpoint does not fit: run `countersign audit verify`");
         }
-        let desk = Desk::open(Arc::clone(&store), Arc::clone(&clock), entropy, DeskConfig::default()).await?;
+        let desk =
+            Desk::open(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), DeskConfig::default()).await?;
+        // Before anything opens challenges.
+        let push = Push::open(&config.push, &*store, &desk, Arc::clone(&clock), entropy).await?;
+        let (push, dispatcher) = push.unzip();
 
         let radius = RadiusConfig { listen: config.radius_listen.clone(), limits: Limits::default() };
         let radius = RadiusServer::bind(radius, Arc::clone(&desk)).map_err(|fault| match fault {
@@ -127,6 +132,7 @@ impl Server {
             config.organization.clone(),
             Arc::clone(&vault),
             config.trusted_proxies.clone(),
+            push::Services::new(&config.push)?,
         )
         .await?;
         let socket = bind_socket(&config.socket)?;
@@ -142,6 +148,7 @@ impl Server {
             radius: radius.local_addrs().collect(),
             app: listener.address(),
             figures: radius.figures(),
+            push,
             desk: Arc::clone(&desk),
         };
         let issuer = Issuer { vault, origin: config.url.clone(), signing_key: device_api.signing_thumbprint() };
@@ -164,6 +171,13 @@ impl Server {
             listener.run(router, token).await;
             "the app's listener"
         });
+        if let Some(dispatcher) = dispatcher {
+            let token = closing.clone();
+            listeners.spawn(async move {
+                dispatcher.run(token).await;
+                "the sending of pushes"
+            });
+        }
         let token = closing.clone();
         listeners.spawn(async move {
             if let Err(fault) = admin::serve(socket, api, token.cancelled_owned()).await {

@@ -325,6 +325,40 @@ fn without_a_server_a_command_and_the_doctor_say_so() {
 }
 
 #[test]
+fn the_doctor_tells_of_pushes_and_sends_one_where_it_is_asked_to() {
+    let folder = Folder::new();
+    let running = folder.start();
+    folder.done(&["user", "add", "alice", "--no-password"], "");
+    let about_pushes = |arguments: &[&str]| {
+        let output = folder.cli(&[&["--json", "doctor"], arguments].concat(), "");
+        let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let said: Vec<String> = findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["about"].as_str().unwrap().contains("push"))
+            .map(|finding| format!("{}: {}", finding["level"].as_str().unwrap(), finding["text"].as_str().unwrap()))
+            .collect();
+        (output.status.code(), said)
+    };
+    let (code, said) = about_pushes(&[]);
+    assert!(said.len() == 1 && said[0].starts_with("note: off") && said[0].contains("[push] contact"), "{said:?}");
+    assert_eq!(code, Some(0));
+    running.stop();
+
+    folder.configure("[push]\ncontact = \"mailto:mfa@countersign.dev\"\n");
+    let running = folder.start();
+    let (code, said) = about_pushes(&["--push", "alice"]);
+    assert!(said[0].starts_with("ok: 0 pushes sent"), "{said:?}");
+    assert!(said[1].starts_with("wrong: alice has no device"), "{said:?}");
+    assert_eq!((code, said.len()), (Some(1), 2));
+    running.stop();
+
+    folder.configure("[push]\ncontact = \"mailto:mfa@countersign.local\"\n");
+    assert!(folder.not_started().contains("no public domain"));
+}
+
+#[test]
 fn a_first_start_writes_a_commented_file_and_private_files() {
     let folder = Folder::new();
     let data = folder.data.join("new");

@@ -86,6 +86,8 @@ codes! {
     NumberWrong = 422 "number_wrong" "The number is wrong";
     /// The signature does not verify.
     SignatureInvalid = 422 "signature_invalid" "The signature does not verify";
+    /// The server does not send to this push service.
+    PushRefused = 422 "push_refused" "The push service is refused";
     /// The server cannot verify this kind of user verification.
     UserVerificationUnsupported = 422 "user_verification_unsupported" "This user verification is not supported";
     /// Too many requests; `Retry-After` says when to come again.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::hosts::{Hosts, RuleError};
+use crate::hosts::{Endpoints, Hosts, RuleError};
 
 /// What can be set.
 #[derive(Clone, Default, Deserialize)]
@@ -90,15 +90,29 @@ impl PushConfig {
         self.settings().map(drop)
     }
 
-    pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
-        check_contact(&self.contact)?;
+    /// Whether pushes are to be sent: without a contact they are not.
+    pub fn is_on(&self) -> bool {
+        !self.contact.is_empty()
+    }
+
+    /// Which endpoints are taken; the same with and without a contact.
+    ///
+    /// # Errors
+    /// [`ConfigError`], about everything but the contact.
+    pub fn endpoints(&self) -> Result<Endpoints, ConfigError> {
         if self.allow_private && self.hosts.is_empty() {
             return Err(ConfigError::NothingPrivate);
         }
-        let hosts =
-            Hosts::new(&self.hosts, self.allow_private).map_err(|(entry, fault)| ConfigError::Host { entry, fault })?;
+        self.proxy.as_deref().map(proxy_url).transpose()?;
+        let hosts = Hosts::new(&self.hosts, self.allow_private);
+        hosts.map(Endpoints::new).map_err(|(entry, fault)| ConfigError::Host { entry, fault })
+    }
+
+    pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
+        check_contact(&self.contact)?;
+        let hosts = self.endpoints()?.into_hosts();
         let proxy = self.proxy.as_deref().map(proxy_url).transpose()?;
-        Ok(Settings { contact: self.contact.clone(), hosts: Arc::new(hosts), proxy })
+        Ok(Settings { contact: self.contact.clone(), hosts, proxy })
     }
 }
 
@@ -270,6 +284,18 @@ mod tests {
             let config = PushConfig { proxy: Some(proxy.to_owned()), ..good.clone() };
             assert_eq!(config.validate(), Err(ConfigError::Proxy), "{proxy}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_also_while_pushes_are_off() {
+        let off = PushConfig::default();
+        assert!(!off.is_on());
+        let endpoints = off.endpoints().unwrap();
+        assert!(endpoints.check("https://fcm.googleapis.com/fcm/send/abc").is_ok());
+        assert!(endpoints.check("https://push.corp.de/abc").is_err());
+        assert!(PushConfig { hosts: vec!["*.de".to_owned()], ..off.clone() }.endpoints().is_err());
+        assert!(PushConfig { proxy: Some("proxy:3128".to_owned()), ..off.clone() }.endpoints().is_err());
+        assert!(PushConfig { allow_private: true, ..off }.endpoints().is_err());
     }
 
     #[test]

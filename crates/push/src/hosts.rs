@@ -113,6 +113,28 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Which endpoints are taken, without anything to send with.
+#[derive(Debug, Clone)]
+pub struct Endpoints(Arc<Hosts>);
+
+impl Endpoints {
+    pub(crate) fn new(hosts: Hosts) -> Self {
+        Self(Arc::new(hosts))
+    }
+
+    pub(crate) fn into_hosts(self) -> Arc<Hosts> {
+        self.0
+    }
+
+    /// Whether an endpoint may be sent to, as far as its text says; where its name leads is known once it is sent to.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn check(&self, endpoint: &str) -> Result<Endpoint, EndpointError> {
+        self.0.check(endpoint)
+    }
+}
+
 /// The push services that are spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts(Vec<Rule>);

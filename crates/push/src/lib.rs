@@ -19,7 +19,8 @@ pub mod trial;
 pub mod vapid;
 
 pub use config::{ConfigError, PushConfig};
-pub use dispatcher::{Dispatcher, PushFigures};
+pub use dispatcher::{Dispatcher, FiguresOf, PushFigures};
+pub use hosts::Endpoints;
 pub use sender::{Outcome, PushError, PushSender};
 pub use trial::{TestPush, test_push};
 pub use vapid::VapidKey;

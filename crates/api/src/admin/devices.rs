@@ -28,14 +28,14 @@ pub struct DeviceView {
     pub state: String,
     /// Thumbprint of its key.
     pub key: String,
-    /// Whether it can be woken by a push.
+    /// Whether it can be woken by a push: it has subscribed, and pushes are sent.
     pub push: bool,
     /// When it was activated.
     pub created_at: String,
 }
 
 impl DeviceView {
-    fn new(device: &Device, user: &User) -> Self {
+    fn new(api: &AdminApi, device: &Device, user: &User) -> Self {
         Self {
             id: device.id.to_string(),
             user: user.name.to_string(),
@@ -43,7 +43,7 @@ impl DeviceView {
             platform: device.platform.to_string(),
             state: device.state.as_str().to_owned(),
             key: device.key.thumbprint.clone(),
-            push: device.push.is_some(),
+            push: device.push.is_some() && api.facts.pushes(),
             created_at: device.created_at.to_rfc3339(),
         }
     }
@@ -66,14 +66,14 @@ pub(super) async fn list(
     let mut out = Vec::new();
     for user in users {
         if let Some(snapshot) = api.desk.store().snapshot(user.id).await? {
-            out.extend(snapshot.devices.iter().map(|device| DeviceView::new(device, &snapshot.user)));
+            out.extend(snapshot.devices.iter().map(|device| DeviceView::new(&api, device, &snapshot.user)));
         }
     }
     Ok(ok(&out))
 }
 
 impl AdminApi {
-    async fn device(&self, id: &str) -> Result<(Device, User), AdminProblem> {
+    pub(super) async fn device(&self, id: &str) -> Result<(Device, User), AdminProblem> {
         let unknown = || {
             let id = HostileText::from(id);
             AdminProblem::new(
@@ -131,7 +131,7 @@ pub(super) async fn resume(
     }
     api.set_device_state(actor, EventKind::DeviceResumed, (&device, &user), DeviceState::Active).await?;
     device.state = DeviceState::Active;
-    Ok(ok(&DeviceView::new(&device, &user)))
+    Ok(ok(&DeviceView::new(&api, &device, &user)))
 }
 
 pub(super) async fn remove(

@@ -10,6 +10,7 @@ pub mod devices;
 mod json;
 mod listen;
 mod problem;
+pub mod push;
 pub mod resources;
 pub mod status;
 pub mod users;
@@ -114,6 +115,7 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/admin/v1/audit/verify", post(audit::verify))
         .route("/admin/v1/status", get(status::status))
         .route("/admin/v1/doctor", get(status::doctor))
+        .route("/admin/v1/push-test", post(push::test))
         .fallback(async || AdminProblem::new(AdminCode::NotFound, "the admin API has no such path"))
         .method_not_allowed_fallback(async || {
             AdminProblem::new(AdminCode::MethodNotAllowed, "the path does not take this method")

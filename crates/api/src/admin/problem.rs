@@ -62,6 +62,8 @@ codes! {
     DeviceState = 409 "device_state" "The device is in another state";
     /// The user is disabled.
     UserDisabled = 409 "user_disabled" "The user is disabled";
+    /// No pushes are sent, since none are configured.
+    PushOff = 409 "push_off" "No pushes are sent";
     /// Somebody changed the same thing at the same time.
     Conflict = 409 "conflict" "It was changed at the same time";
     /// The body is longer than 64 KiB.

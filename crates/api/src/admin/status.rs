@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{extract::State, response::Response};
-use countersign_domain::Timestamp;
+use countersign_domain::{DeviceId, Timestamp};
+use countersign_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminApi, AdminProblem, audit::check_newest, json::ok};
@@ -17,6 +18,12 @@ pub trait ServerFacts: Send + Sync + 'static {
 
     /// Asks its own listeners whether they answer; what is wrong with them.
     async fn probe(&self) -> Vec<Finding>;
+
+    /// Whether pushes are sent at all.
+    fn pushes(&self) -> bool;
+
+    /// Sends a push to a device, for somebody who wants to know whether it works. `None` where no pushes are sent.
+    async fn test_push(&self, device: DeviceId) -> Option<Result<PushAnswer, StoreError>>;
 }
 
 /// What a server is and has counted.
@@ -38,6 +45,18 @@ pub struct Facts {
     pub radius_counters: BTreeMap<String, u64>,
     /// The same for each resource's client.
     pub client_counters: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Pushes by what became of them; nothing where none are sent.
+    #[serde(default)]
+    pub push_counters: BTreeMap<String, u64>,
+}
+
+/// What came back for a push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushAnswer {
+    /// Whether the push service took it.
+    pub taken: bool,
+    /// What came back and what to do about it, in plain words.
+    pub words: String,
 }
 
 /// The answer to `GET status`.

@@ -15,7 +15,7 @@ use countersign_testkit::Site;
 use tower::ServiceExt as _;
 
 use super::{AppFiles, router};
-use crate::device::DeviceApi;
+use crate::device::{DeviceApi, tests::Services};
 
 const STRANGER: &str = "192.0.2.1:4711";
 const NEIGHBOUR: &str = "127.0.0.1:4711";
@@ -62,7 +62,10 @@ async fn world_at(url: &str, files: AppFiles) -> Router {
     let site = Site::open(1).await;
     let vault = Arc::new(Vault::from_key(&[7; 32]).unwrap());
     let origin = Origin::parse(url).unwrap();
-    router(DeviceApi::new(site.desk, origin, "Example Ltd".to_owned(), vault, Vec::new()).await.unwrap(), files)
+    router(
+        DeviceApi::new(site.desk, origin, "Example Ltd".to_owned(), vault, Vec::new(), Services::on()).await.unwrap(),
+        files,
+    )
 }
 
 async fn world() -> Router {

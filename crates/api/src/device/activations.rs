@@ -44,7 +44,7 @@ pub(super) async fn post(
     }
     let proven = api.spend_of_stranger(checked).map_err(|fault| Refusal::of_proof(fault, now))?;
     let request: ActivationRequest = received.json()?;
-    let push = request.push.as_ref().map(push::subscription).transpose()?;
+    let push = request.push.as_ref().map(|push| push::subscription(&api, push)).transpose()?;
     let claim = Claim { api: &api, source, proven, request, push };
     for _ in 0..TRIES {
         if let Judged::Done(answer) = claim.judge().await? {

@@ -5,7 +5,7 @@ use countersign_desk::Desk;
 use countersign_device_protocol::{
     PROTOCOL_VERSION,
     ids::{AccountId, DeploymentId, DeviceId as WireDeviceId},
-    keys::{KeyError, PushKey, Signature, SigningKey, Thumbprint},
+    keys::{KeyError, PublicKey, PushKey, Signature, SigningKey, Thumbprint},
     messages::ServerInfo,
     origin::Origin,
     proof::{CheckedProof, JtiCache, NonceKey, ProofError, Proven},
@@ -16,7 +16,7 @@ use countersign_storage::{StoreError, Vault};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use super::source::Attempts;
+use super::{push::PushServices, source::Attempts};
 use crate::server_keys::{ServerKey, ServerKeyError};
 
 /// Proofs that are remembered: of devices, so many of one device, and of keys that belong to no device yet.
@@ -51,7 +51,8 @@ struct Inner {
     trusted_proxies: Vec<IpNet>,
     signing_key: SigningKey,
     signing_thumbprint: Thumbprint,
-    push_key: SigningKey,
+    push_key: PublicKey,
+    push: Arc<dyn PushServices>,
     random: SystemRandom,
     nonces: NonceKey,
     used: Mutex<JtiCache>,
@@ -71,11 +72,12 @@ impl DeviceApi {
         organization: String,
         vault: Arc<Vault>,
         trusted_proxies: Vec<IpNet>,
+        push: Arc<dyn PushServices>,
     ) -> Result<Self, DeviceApiError> {
         let store = Arc::clone(desk.store());
         let deployment = DeploymentId::new(store.deployment().await?.id).map_err(|_| DeviceApiError::Deployment)?;
         let signing_key = ServerKey::Signing.open(&*store).await?;
-        let push_key = ServerKey::Push.open(&*store).await?;
+        let push_key = ServerKey::Push.open(&*store).await?.public().clone();
         let nonces = NonceKey::new(&desk.entropy().octets());
         Ok(Self(Arc::new(Inner {
             vault,
@@ -86,6 +88,7 @@ impl DeviceApi {
             signing_thumbprint: signing_key.public().thumbprint(),
             signing_key,
             push_key,
+            push,
             random: SystemRandom::new(),
             nonces,
             used: Mutex::new(JtiCache::new(PROOFS, PROOFS_OF_ONE)),
@@ -124,6 +127,10 @@ impl DeviceApi {
 
     pub(super) fn trusted_proxies(&self) -> &[IpNet] {
         &self.0.trusted_proxies
+    }
+
+    pub(super) fn push_services(&self) -> &dyn PushServices {
+        &*self.0.push
     }
 
     pub(super) fn attempts(&self) -> &Attempts {
@@ -172,7 +179,7 @@ impl DeviceApi {
             deployment_id: self.0.deployment.clone(),
             origin: self.0.origin.clone(),
             time: self.desk().clock().now().to_jiff(),
-            push_key: Some(PushKey(self.0.push_key.public().clone())),
+            push_key: self.0.push.is_on().then(|| PushKey(self.0.push_key.clone())),
             signing_key: self.0.signing_key.public().clone(),
             endorsements: Vec::new(),
         }

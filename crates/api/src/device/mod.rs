@@ -18,7 +18,7 @@ mod request;
 mod server;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod this_device;
 mod windows;
 
@@ -33,6 +33,7 @@ use axum::{
 use countersign_device_protocol::{endpoint::BASE_PATH, problem::ErrorCode, proof};
 
 pub use api::{DeviceApi, DeviceApiError};
+pub use push::PushServices;
 use refusal::Refusal;
 
 /// The routes of the device API; everything else under `/device/v1/` is answered with a problem document.

@@ -1,4 +1,4 @@
-//! `PUT push`: where pushes for this device go. Nothing is sent there yet.
+//! `PUT push`: where pushes for this device go, if that is a push service that is spoken to (S88).
 
 use axum::{extract::State, http::StatusCode};
 use countersign_device_protocol::{
@@ -10,12 +10,21 @@ use countersign_storage::CommitError;
 
 use super::{DeviceApi, Refusal, request::Caller};
 
-/// The longest endpoint that is kept, in octets.
-const LONGEST_ENDPOINT: usize = 2048;
+/// What the server does about pushes, as far as devices hear of it.
+pub trait PushServices: Send + Sync + 'static {
+    /// Whether pushes are sent at all.
+    fn is_on(&self) -> bool;
+
+    /// Whether a subscription's endpoint may be sent to.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    fn check(&self, endpoint: &str) -> Result<(), String>;
+}
 
 pub(super) async fn put(State(api): State<DeviceApi>, caller: Caller) -> Result<StatusCode, Refusal> {
     let PushRequest(wanted) = caller.json()?;
-    let push = wanted.as_ref().map(subscription).transpose()?;
+    let push = wanted.as_ref().map(|wanted| subscription(&api, wanted)).transpose()?;
     let commit = Commit { writes: vec![Write::SetPush { id: caller.device.id, push }], audit: Vec::new() };
     match api.desk().write(commit).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
@@ -24,14 +33,9 @@ pub(super) async fn put(State(api): State<DeviceApi>, caller: Caller) -> Result<
     }
 }
 
-/// Takes a subscription. Where its endpoint leads is looked at when something is sent there.
-pub(super) fn subscription(wire: &WireSubscription) -> Result<PushSubscription, Refusal> {
-    let plausible = wire.endpoint.len() <= LONGEST_ENDPOINT
-        && wire.endpoint.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
-        && wire.endpoint.bytes().all(|octet| octet.is_ascii_graphic());
-    if !plausible {
-        return Err(Refusal::Malformed("the endpoint is no https URL of at most 2048 octets".to_owned()));
-    }
+/// Takes a subscription whose endpoint may be sent to. Where its name leads is looked at when something is sent there.
+pub(super) fn subscription(api: &DeviceApi, wire: &WireSubscription) -> Result<PushSubscription, Refusal> {
+    api.push_services().check(&wire.endpoint).map_err(Refusal::Push)?;
     Ok(PushSubscription {
         endpoint: wire.endpoint.clone(),
         p256dh: wire.p256dh.0.uncompressed().to_vec(),

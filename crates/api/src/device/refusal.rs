@@ -25,6 +25,8 @@ pub(super) enum Refusal {
     Code(ErrorCode),
     /// The request is not as the page says, in this respect.
     Malformed(String),
+    /// The push service is not spoken to, and why.
+    Push(String),
     /// `iat` is off by more than it may; the client needs the server's clock.
     Expired(Timestamp),
     /// The challenge has ended like this.
@@ -38,6 +40,7 @@ impl Refusal {
         match self {
             Self::Code(code) => Problem::new(*code),
             Self::Malformed(detail) => Problem::new(ErrorCode::Malformed).with_detail(detail.clone()),
+            Self::Push(detail) => Problem::new(ErrorCode::PushRefused).with_detail(detail.clone()),
             Self::Expired(now) => Problem::new(ErrorCode::ProofExpired).with_time(now.to_jiff()),
             Self::Closed(state) => Problem::new(ErrorCode::ChallengeClosed).with_state(*state),
             Self::TooMany(_) => Problem::new(ErrorCode::TooManyAttempts),

@@ -53,12 +53,13 @@ pub(super) fn table(devices: &[DeviceView], output: Output) {
                 device.name.clone(),
                 device.platform.clone(),
                 device.state.clone(),
+                if device.push { "yes" } else { "no" }.to_owned(),
                 device.created_at.clone(),
             ]
         })
         .collect();
     output.table(
-        &["DEVICE", "USER", "NAME", "PLATFORM", "STATE", "ADDED"],
+        &["DEVICE", "USER", "NAME", "PLATFORM", "STATE", "PUSH", "ADDED"],
         &rows,
         "no devices: countersign activation issue USER adds one",
     );

@@ -19,6 +19,7 @@ use countersign_domain::{
     Credential, Decision, DeviceState, Door, HostileText, LoginRequest, Reason, RetryKey, Source, UserId, Verdict,
     Write,
 };
+use countersign_push::PushConfig;
 use countersign_storage::Vault;
 use countersign_testkit::{NewResource, Site};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -50,8 +51,9 @@ impl World {
         let origin = Origin::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let vault = Arc::new(Vault::from_key(&[7; 32]).unwrap());
         let organization = "Example Ltd".to_owned();
-        let api =
-            DeviceApi::new(site.desk.clone(), origin.clone(), organization, vault.clone(), Vec::new()).await.unwrap();
+        let push = crate::push::Services::new(&PushConfig::default()).unwrap();
+        let api = DeviceApi::new(site.desk.clone(), origin.clone(), organization, vault.clone(), Vec::new(), push);
+        let api = api.await.unwrap();
         let app = router(api.clone()).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, app).await });
         let ada = site.user("ada", None).await;

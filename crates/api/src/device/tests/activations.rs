@@ -10,6 +10,7 @@ use countersign_storage_sqlite::{Location, Options, SqliteStore};
 use countersign_testkit::{FakeClock, SeededEntropy, SoftPhone};
 use futures_util::future::join_all;
 
+use super::Services;
 use super::{PEER, World};
 use crate::{activation::issue_activation, device::DeviceApi};
 
@@ -335,7 +336,9 @@ async fn s24_s31_neither_seed_nor_code_nor_token_nor_key_is_in_the_database() {
     };
     let api_over = async |desk: &Arc<Desk>| {
         let origin = Origin::parse("https://mfa.example.com").unwrap();
-        DeviceApi::new(desk.clone(), origin, "Example Ltd".to_owned(), vault.clone(), Vec::new()).await.unwrap()
+        DeviceApi::new(desk.clone(), origin, "Example Ltd".to_owned(), vault.clone(), Vec::new(), Services::on())
+            .await
+            .unwrap()
     };
     let desk = Desk::open(open().await, clock.clone(), entropy.clone(), DeskConfig::default()).await.unwrap();
     let api = api_over(&desk).await;

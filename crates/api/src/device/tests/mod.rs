@@ -30,11 +30,32 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time::timeout};
 use tower::ServiceExt as _;
 
-use super::{DeviceApi, router};
+use super::{DeviceApi, PushServices, router};
 use crate::activation::{IssuedActivation, issue_activation};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PEER: &str = "192.0.2.1:4711";
+
+/// Pushes go to one service, or are off.
+pub(crate) struct Services {
+    on: bool,
+}
+
+impl Services {
+    pub(crate) fn on() -> Arc<Self> {
+        Arc::new(Self { on: true })
+    }
+}
+
+impl PushServices for Services {
+    fn is_on(&self) -> bool {
+        self.on
+    }
+
+    fn check(&self, endpoint: &str) -> Result<(), String> {
+        if endpoint.starts_with("https://push.example.net/") { Ok(()) } else { Err("not one of ours".to_owned()) }
+    }
+}
 
 /// A server with one user, `ada`, and one resource, `VPN`.
 struct World {
@@ -71,12 +92,17 @@ impl World {
 
     /// With these trusted proxies.
     async fn behind(proxies: &[&str]) -> Self {
+        Self::with(proxies, Services::on()).await
+    }
+
+    /// With these and with these push services.
+    async fn with(proxies: &[&str], push: Arc<dyn PushServices>) -> Self {
         let site = Site::open(1).await;
         let vault = Arc::new(Vault::from_key(&[7; 32]).unwrap());
         let origin = Origin::parse("https://mfa.example.com").unwrap();
         let proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
         let organization = "Example Ltd".to_owned();
-        let api = DeviceApi::new(site.desk.clone(), origin, organization, vault.clone(), proxies).await.unwrap();
+        let api = DeviceApi::new(site.desk.clone(), origin, organization, vault.clone(), proxies, push).await.unwrap();
         let ada = site.user("ada", None).await;
         let (id, client) = site.resource(NewResource { name: "VPN Zürich", ..NewResource::default() }).await;
         let (resource, _) = site.desk.store().resources().await.unwrap().into_iter().find(|(r, _)| r.id == id).unwrap();

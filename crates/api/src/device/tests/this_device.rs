@@ -1,6 +1,12 @@
-use countersign_device_protocol::messages::Decision;
+use std::sync::Arc;
 
-use super::World;
+use countersign_device_protocol::messages::Decision;
+use countersign_testkit::SoftPhone;
+use serde_json::{Value, json};
+
+use super::{Services, World};
+
+const PUSH_KEY: &str = "BDCgQkzSHClEg4otdckrN-duog2fAIk6O07uijwKr-w-4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM";
 
 #[tokio::test]
 async fn a_device_renames_itself_and_removes_itself() {
@@ -29,21 +35,13 @@ async fn a_subscription_is_kept_replaced_and_dropped() {
     let push =
         |endpoint: &str, auth: &str| serde_json::json!({"endpoint": endpoint, "p256dh": key, "auth": auth}).to_string();
     let auth = "AQEBAQEBAQEBAQEBAQEBAQ";
-    assert_eq!(world.send(&phone, "PUT", "push", push("https://p.example/1", auth)).await.short(), "204");
-    assert_eq!(world.send(&phone, "PUT", "push", push("https://p.example/2", auth)).await.short(), "204");
-    assert_eq!(row().await.push.unwrap().endpoint, "https://p.example/2");
-    for bad in [
-        push("http://p.example/1", auth),
-        push("https://", auth),
-        push("https://p.example/a b", auth),
-        push(&format!("https://p.example/{}", "x".repeat(2048)), auth),
-        push("https://p.example/1", "AQ"),
-        String::new(),
-        r#"{"endpoint":null}"#.to_owned(),
-    ] {
+    assert_eq!(world.send(&phone, "PUT", "push", push("https://push.example.net/1", auth)).await.short(), "204");
+    assert_eq!(world.send(&phone, "PUT", "push", push("https://push.example.net/2", auth)).await.short(), "204");
+    assert_eq!(row().await.push.unwrap().endpoint, "https://push.example.net/2");
+    for bad in [push("https://push.example.net/1", "AQ"), String::new(), r#"{"endpoint":null}"#.to_owned()] {
         assert_eq!(world.send(&phone, "PUT", "push", bad.clone()).await.short(), "400 malformed", "{bad}");
     }
-    assert_eq!(row().await.push.unwrap().endpoint, "https://p.example/2");
+    assert_eq!(row().await.push.unwrap().endpoint, "https://push.example.net/2");
     assert_eq!(world.send(&phone, "PUT", "push", "null").await.short(), "204");
     assert!(row().await.push.is_none());
 }
@@ -81,4 +79,43 @@ async fn there_are_no_sign_in_windows_yet() {
     let answer = world.send(&phone, "POST", "windows", window.to_string()).await;
     assert_eq!(answer.short(), "404 application_unknown");
     assert_eq!(world.send(&phone, "POST", "windows", "{}").await.short(), "400 malformed");
+}
+
+#[tokio::test]
+async fn s88_an_endpoint_that_is_not_sent_to_is_refused_when_it_is_said() {
+    let world = World::new().await;
+    let mut phone = world.phone(world.ada).await;
+    let elsewhere =
+        |endpoint: &str| json!({"endpoint": endpoint, "p256dh": PUSH_KEY, "auth": "AQEBAQEBAQEBAQEBAQEBAQ"});
+    assert_eq!(
+        world.send(&phone, "PUT", "push", elsewhere("https://push.example.net/a").to_string()).await.short(),
+        "204"
+    );
+    for endpoint in ["https://push.example.net.evil.example/a", "http://127.0.0.1/", "https://169.254.169.254/", ""] {
+        let answer = world.send(&phone, "PUT", "push", elsewhere(endpoint).to_string()).await;
+        assert_eq!(answer.short(), "422 push_refused", "{endpoint}");
+        assert_eq!(answer.json["detail"], "not one of ours");
+    }
+    let row = world.site.desk.store().device(World::id(&phone)).await.unwrap().unwrap();
+    let kept = row.push.unwrap();
+    assert_eq!(kept.endpoint, "https://push.example.net/a", "a refused one replaced it");
+
+    // An activation is not used up by it.
+    let issued = world.issue(world.ada).await;
+    phone = SoftPhone::new();
+    let mut body: Value = serde_json::from_slice(&phone.activation_by_code(&issued.code)).unwrap();
+    let plain = body.to_string();
+    body["push"] = elsewhere("https://evil.example/a");
+    let answer = world.send(&phone, "POST", "activations", body.to_string()).await;
+    assert_eq!(answer.short(), "422 push_refused");
+    assert_eq!(world.send(&phone, "POST", "activations", plain).await.short(), "201 active");
+}
+
+#[tokio::test]
+async fn a_server_that_sends_no_pushes_gives_no_key_for_them() {
+    let world = World::with(&[], Arc::new(Services { on: false })).await;
+    let phone = world.phone(world.ada).await;
+    assert_eq!(phone.account().server.push_key, None);
+    let on = World::new().await;
+    assert!(on.phone(on.ada).await.account().server.push_key.is_some());
 }
