@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{config::Config, push::Push};
+use crate::{config::Config, push::Push, tls::Certificate};
 
 /// How long a listener may take to answer its own server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,6 +35,8 @@ pub(crate) struct Program {
     pub(crate) radius: Vec<SocketAddr>,
     pub(crate) app: SocketAddr,
     pub(crate) figures: Arc<Figures>,
+    /// `None` without TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     /// `None` where pushes are off.
     pub(crate) push: Option<Push>,
     pub(crate) desk: Arc<Desk>,
@@ -105,6 +107,7 @@ impl ServerFacts for Program {
         for address in &self.radius {
             out.push(self.probe_radius(*address).await);
         }
+        out.extend(self.certificate());
         out.extend(self.address_for_phones());
         out.push(self.pushing());
         out.extend(self.clients());
@@ -188,6 +191,14 @@ impl Program {
             )];
         }
         vec![Finding::ok("url", url.to_string())]
+    }
+
+    fn certificate(&self) -> Option<Finding> {
+        let fault = self.certificate.as_ref()?.fault()?;
+        Some(Finding::wrong(
+            "tls",
+            format!("{fault}. The files changed, and phones are still shown the certificate before: mend the files"),
+        ))
     }
 
     fn pushing(&self) -> Finding {

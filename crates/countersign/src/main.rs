@@ -17,6 +17,7 @@ mod qr;
 mod radius_login;
 mod runtime;
 mod serve;
+mod tls;
 
 fn main() -> std::process::ExitCode {
     cli::main(std::env::args_os())

@@ -148,6 +148,7 @@ impl Server {
             radius: radius.local_addrs().collect(),
             app: listener.address(),
             figures: radius.figures(),
+            certificate: listener.certificate(),
             push,
             desk: Arc::clone(&desk),
         };

@@ -1,0 +1,162 @@
+//! Certificate and key of the app's listener, read again when the files change.
+
+use core::time::Duration;
+use std::{
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig, crypto,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+};
+
+use crate::config::Tls;
+
+/// How often it is looked whether the files are others.
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
+
+/// The certificate that is shown now.
+pub(crate) struct Certificate {
+    files: Tls,
+    state: Mutex<State>,
+}
+
+struct State {
+    config: Arc<ServerConfig>,
+    /// What is wrong with the files as they are now.
+    fault: Option<String>,
+    /// The files that `config`, or `fault`, is about.
+    judged: Stamps,
+    /// The files at the last look.
+    seen: Stamps,
+}
+
+/// What tells one version of both files from another.
+type Stamps = [Option<Stamp>; 2];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Certificate {
+    /// Reads the files, which must be good at the start.
+    pub(crate) fn open(files: &Tls) -> Result<Arc<Self>> {
+        // Taken first: a change during the reading is seen at the next look.
+        let stamps = stamps(files);
+        let state = State { config: load(files)?, fault: None, judged: stamps, seen: stamps };
+        Ok(Arc::new(Self { files: files.clone(), state: Mutex::new(state) }))
+    }
+
+    /// For one handshake.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.state().config))
+    }
+
+    /// What is wrong with the files, while the certificate before is still shown.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.state().fault.clone()
+    }
+
+    /// Looks again and again; never ends.
+    pub(crate) async fn watch(self: &Arc<Self>, every: Duration) {
+        let mut look = interval(every);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let certificate = Arc::clone(self);
+            let _panicked = tokio::task::spawn_blocking(move || certificate.look()).await;
+        }
+    }
+
+    /// Takes files that changed and have been the same for two looks: who replaces both writes one after the other.
+    fn look(&self) {
+        let now = stamps(&self.files);
+        {
+            let mut state = self.state();
+            let settled = std::mem::replace(&mut state.seen, now) == now;
+            if now == state.judged || !settled {
+                return;
+            }
+            state.judged = now;
+        }
+        let loaded = load(&self.files);
+        let mut state = self.state();
+        match loaded {
+            Ok(config) => {
+                state.config = config;
+                state.fault = None;
+                tracing::info!(tls.cert = %self.files.cert.display(), "app.tls: the new certificate is shown from now on");
+            }
+            Err(fault) => {
+                let fault = format!("{fault:#}");
+                tracing::error!(error = %fault, "app.tls: the changed files cannot be used, the certificate before stays");
+                state.fault = Some(fault);
+            }
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stamps(files: &Tls) -> Stamps {
+    let stamp = |path: &Path| {
+        let about = std::fs::metadata(path).ok()?;
+        Some(Stamp { inode: about.ino(), length: about.len(), changed: (about.ctime(), about.ctime_nsec()) })
+    };
+    [stamp(&files.cert), stamp(&files.key)]
+}
+
+fn load(files: &Tls) -> Result<Arc<ServerConfig>> {
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|fault| anyhow!("[app] tls_cert {}: {fault}", files.cert.display()))?;
+    if chain.is_empty() {
+        bail!("[app] tls_cert {} holds no certificate in PEM form", files.cert.display());
+    }
+    check_private(&files.key)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|_| anyhow!("[app] tls_key {} holds no private key in PEM form", files.key.display()))?;
+    // The safe defaults are TLS 1.2 and 1.3.
+    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("TLS cannot be set up")?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|fault| {
+            anyhow!(
+                "[app] tls_cert {} and tls_key {} do not go together: {fault}",
+                files.cert.display(),
+                files.key.display()
+            )
+        })?;
+    config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The name of HTTP/2 in a handshake (RFC 9113 section 3.2).
+pub(crate) const HTTP_2: &[u8] = b"h2";
+
+fn check_private(key: &Path) -> Result<()> {
+    let about = std::fs::metadata(key).map_err(|fault| anyhow!("[app] tls_key {}: {fault}", key.display()))?;
+    let mode = about.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        bail!(
+            "[app] tls_key {} can be read by others (mode {mode:03o}): run `chmod o= {}`",
+            key.display(),
+            key.display()
+        );
+    }
+    Ok(())
+}
