@@ -112,8 +112,7 @@ impl Limits {
             return PushVerdict::Paused;
         }
         for (most, window) in Self::BUDGET {
-            let since = now.minus(window).as_micros();
-            if self.pushes.iter().filter(|at| **at > since).count() >= most {
+            if self.pushes.iter().filter(|at| is_within(**at, window, now)).count() >= most {
                 return PushVerdict::BudgetSpent;
             }
         }
@@ -122,8 +121,7 @@ impl Limits {
 
     /// A push goes out at `now`.
     pub fn push_sent(&mut self, now: Timestamp) {
-        let since = now.minus(Timestamp::DAY).as_micros();
-        self.pushes.retain(|at| *at > since);
+        self.pushes.retain(|at| is_within(*at, Timestamp::DAY, now));
         self.pushes.push(now.as_micros());
     }
 
@@ -217,6 +215,12 @@ impl Limits {
         }
         out
     }
+}
+
+/// Whether something happened in the window before `now`. What lies ahead counts as well, because a clock may have been
+/// set back; but no more than a day, because it may have stood years ahead, and no budget is used up for so long.
+fn is_within(at: i64, window: Duration, now: Timestamp) -> bool {
+    (now.minus(window).as_micros() + 1..=now.plus(Timestamp::DAY).as_micros()).contains(&at)
 }
 
 /// How many failures in which window pause for how long.
@@ -330,6 +334,20 @@ mod tests {
         };
         assert_eq!((most_in(600), most_in(3600), sent.len()), (3, 6, 20));
         assert_eq!(limits.push_verdict(at(3600)), PushVerdict::BudgetSpent);
+    }
+
+    #[test]
+    fn s96_a_clock_that_stood_ahead_uses_no_budget_up_for_years() {
+        let day = 86_400;
+        for ahead in [3600, 365 * day] {
+            let mut limits = Limits::default();
+            for second in 0..3 {
+                limits.push_sent(at(ahead + second));
+            }
+            let verdict = limits.push_verdict(at(0));
+            assert_eq!(verdict == PushVerdict::BudgetSpent, ahead < day, "{ahead}");
+            assert_eq!(limits.push_verdict(at(2 * day)), PushVerdict::Allowed);
+        }
     }
 
     #[test]
