@@ -5,8 +5,8 @@ use std::{
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ClientId, Credential, Door, Entropy, LoginId, LoginRequest, Reason, ResourceId,
-    UserSnapshot, Verdict,
+    AuditEvent, Challenge, ChallengeId, ClientId, ClosingState, Credential, Door, Entropy, LoginId, LoginRequest,
+    Reason, ResourceId, UserSnapshot, Verdict,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -139,6 +139,8 @@ impl Brake {
 impl Engine {
     /// A commit is decided anew so often before its login is given up.
     const TRIES: u8 = 8;
+    /// What a client is told when storage does not do its part.
+    const UNAVAILABLE: Verdict = Verdict::Reject { reason: Reason::Unavailable, after_challenge: false };
 
     /// An engine with nothing in it.
     pub fn new(bounds: Bounds, entropy: &dyn Entropy) -> Self {
@@ -306,7 +308,7 @@ impl Engine {
         let Some(busy) = state.busy.as_mut().filter(|busy| busy.after.is_none()) else { return };
         let Ok(snapshot) = snapshot else {
             let work = busy.work.clone();
-            self.fail_closed(lane, &work, out);
+            self.fail_closed(lane, &work, &[], out);
             return;
         };
         let view = View {
@@ -349,30 +351,44 @@ impl Engine {
                 state.busy = Some(busy);
                 self.load(lane, out);
             }
-            Err(CommitFault::Conflict | CommitFault::Unavailable) => self.fail_closed(lane, &busy.work, out),
+            Err(CommitFault::Conflict | CommitFault::Unavailable) => {
+                let after = busy.after.take().unwrap_or_default();
+                self.fail_closed(lane, &busy.work, &after, out);
+            }
         }
     }
 
     /// Storage does not do its part: nobody is let in. A challenge that is still pending there will expire there; the
     /// login behind it has ended here, so no decision can reach it.
-    fn fail_closed(&mut self, lane: Lane, work: &Work, out: &mut Vec<Effect>) {
-        if let Work::Decide { ticket, .. } = work {
-            out.push(Effect::Answer { ticket: *ticket, answer: DecisionAnswer::Unavailable });
-        }
+    fn fail_closed(&mut self, lane: Lane, work: &Work, after: &[After], out: &mut Vec<Effect>) {
         // What was found out stands, even if it cannot be written: of two clients that are alive none is let in.
-        let ends = match work {
-            Work::HeardAgain(_) => self.lanes.get(&lane).and_then(|state| state.pending),
-            _ => work.login(),
-        };
-        let waits = |login: &LoginId| self.live.get(login).is_some_and(|live| live.stage != Stage::TakenOver);
-        if let Some(login) = ends.filter(waits) {
-            let verdict = match work {
+        let mut ends = Vec::new();
+        match work {
+            // The login goes on waiting: the device sends its decision again.
+            Work::Decide { ticket, .. } => {
+                out.push(Effect::Answer { ticket: *ticket, answer: DecisionAnswer::Unavailable });
+            }
+            Work::HeardAgain(_) => ends.extend(self.lanes.get(&lane).and_then(|state| state.pending)),
+            _ => {
+                ends.extend(work.login());
+                ends.extend(after.iter().filter_map(|step| match step {
+                    After::End { login, .. } => Some(*login),
+                    _ => None,
+                }));
+            }
+        }
+        for login in ends {
+            let Some(live) = self.live.get(&login).filter(|live| live.stage != Stage::TakenOver) else { continue };
+            let asked = live.pending().map(|pending| pending.challenge);
+            let (verdict, state) = match work {
                 Work::End(_, reason @ (Reason::Superseded | Reason::Cancelled)) => {
-                    Verdict::Unanswered { reason: *reason }
+                    (Verdict::Unanswered { reason: *reason }, ClosingState::Cancelled)
                 }
-                _ => Verdict::Reject { reason: Reason::Unavailable, after_challenge: false },
+                Work::End(..) => (Self::UNAVAILABLE, ClosingState::Expired),
+                _ => (Self::UNAVAILABLE, ClosingState::Cancelled),
             };
             self.end(lane, login, verdict, out);
+            out.extend(asked.map(|id| Effect::Publish(Notice::Closed { id, devices: Vec::new(), state })));
         }
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.busy = None;

@@ -26,6 +26,8 @@ struct Play {
     entropy: SeededEntropy,
     database: Database,
     available: bool,
+    /// Whether the database takes writes.
+    writable: bool,
     now: Duration,
     alice: UserId,
     phone: DeviceId,
@@ -71,6 +73,7 @@ impl Play {
             engine: Engine::new(bounds, &entropy),
             database: Database::default(),
             available: true,
+            writable: true,
             now: Duration::ZERO,
             alice: UserId::new(at, &entropy),
             phone: DeviceId::new(at, &entropy),
@@ -214,8 +217,8 @@ impl Play {
                         self.side_by_side.as_mut().unwrap_or(&mut events).push(checked);
                     }
                     Effect::Commit { lane, commit } => {
-                        let outcome =
-                            if self.available { self.database.commit(&commit) } else { Err(CommitFault::Unavailable) };
+                        let works = self.available && self.writable;
+                        let outcome = if works { self.database.commit(&commit) } else { Err(CommitFault::Unavailable) };
                         events.push(Event::Committed { lane, outcome });
                     }
                     Effect::Record(event) => self.database.audit.push(*event),
@@ -419,6 +422,19 @@ fn s108_the_collision_stands_when_it_cannot_be_recorded() {
     play.feed(Event::Heard(first.id));
     assert_eq!(play.rejected(second), Reason::Unavailable);
     play.available = true;
+    assert_eq!(play.decide(play.last_asked(), Decision::Verify), DecisionAnswer::Closed(ClosingState::Cancelled));
+    assert_eq!(play.engine.figures().logins, 0);
+}
+
+#[test]
+fn s108_of_two_logins_that_collide_none_waits_on_when_it_cannot_be_recorded() {
+    let mut play = Play::new();
+    let first = play.start(&play.rdp());
+    play.writable = false;
+    let second = play.start(&play.another(play.rdp(), 2));
+    assert_eq!((play.rejected(first), play.rejected(second)), (Reason::Unavailable, Reason::Unavailable));
+    assert_eq!(play.closed, [(play.last_asked(), ClosingState::Cancelled)], "the phone is told");
+    play.writable = true;
     assert_eq!(play.decide(play.last_asked(), Decision::Verify), DecisionAnswer::Closed(ClosingState::Cancelled));
     assert_eq!(play.engine.figures().logins, 0);
 }
