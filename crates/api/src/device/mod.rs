@@ -28,7 +28,7 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     middleware,
     response::Response,
-    routing,
+    routing::{self, MethodRouter},
 };
 use countersign_device_protocol::{endpoint::BASE_PATH, problem::ErrorCode, proof};
 
@@ -36,20 +36,29 @@ pub use api::{DeviceApi, DeviceApiError};
 pub use push::PushServices;
 use refusal::Refusal;
 
+/// One path and what it takes.
+type Route = (&'static str, fn() -> MethodRouter<DeviceApi>);
+
+/// All paths. `docs/reference/device-v1.openapi.json` describes the same ones, which a test sees to.
+const ROUTES: [Route; 11] = [
+    ("/server", || routing::get(server::get)),
+    ("/activations", || routing::post(activations::post)),
+    ("/challenges", || routing::get(challenges::list)),
+    ("/challenges/{id}", || routing::get(challenges::get)),
+    ("/challenges/{id}/decision", || routing::post(decision::post)),
+    ("/events", || routing::get(events::get)),
+    ("/push", || routing::put(push::put)),
+    ("/device", || routing::patch(this_device::patch).delete(this_device::delete)),
+    ("/history", || routing::get(history::get)),
+    ("/applications", || routing::get(windows::applications)),
+    ("/windows", || routing::post(windows::post)),
+];
+
 /// The routes of the device API; everything else under `/device/v1/` is answered with a problem document.
 pub fn router(state: DeviceApi) -> Router {
-    let routes = Router::new()
-        .route("/server", routing::get(server::get))
-        .route("/activations", routing::post(activations::post))
-        .route("/challenges", routing::get(challenges::list))
-        .route("/challenges/{id}", routing::get(challenges::get))
-        .route("/challenges/{id}/decision", routing::post(decision::post))
-        .route("/events", routing::get(events::get))
-        .route("/push", routing::put(push::put))
-        .route("/device", routing::patch(this_device::patch).delete(this_device::delete))
-        .route("/history", routing::get(history::get))
-        .route("/applications", routing::get(windows::applications))
-        .route("/windows", routing::post(windows::post))
+    let routes = ROUTES
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods()))
         .method_not_allowed_fallback(async || Refusal::from(ErrorCode::MethodNotAllowed))
         .fallback(async || Refusal::from(ErrorCode::NotFound))
         .layer(middleware::map_response_with_state(state.clone(), finish))

@@ -2,6 +2,7 @@
 
 mod activations;
 mod decisions;
+mod openapi;
 mod proofs;
 mod streams;
 mod this_device;
