@@ -70,7 +70,6 @@ export async function resume(pending: db.PendingActivation): Promise<db.Account>
 async function begin(secret: db.PendingActivation['secret'], deviceName: string): Promise<db.PendingActivation> {
   const before = await interrupted();
   if (before !== null && JSON.stringify(before.secret) === JSON.stringify(secret)) return before;
-  await keepStorage();
   const pending = { secret, deviceName, device: await makeDeviceKey(), startedAt: Date.now() };
   await db.setPending(pending);
   return pending;
@@ -109,6 +108,8 @@ async function send(pending: db.PendingActivation): Promise<db.Account> {
     device: pending.device,
     totp: answer.totp && (await importSeed(answer.totp.secret, answer.totp.settings.algorithm)),
   });
+  // Neither is waited for: some browsers ask the person first.
+  void keepStorage().catch(() => undefined);
   void syncPush();
   return account;
 }
