@@ -10,10 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use countersign_api::admin::{
-    devices::DeviceView,
-    resources::{ResourceChanged, ResourceView},
-    users::UserView,
+use countersign_api::{
+    admin::{
+        devices::DeviceView,
+        resources::{ResourceChanged, ResourceView},
+        users::UserView,
+    },
+    app::AppFiles,
 };
 use countersign_device_protocol::encoding::encode;
 use countersign_domain::Entropy;
@@ -104,30 +107,58 @@ async fn show(server: &Server, data: &Path, output: Output) -> Result<(), Failur
 
     let program = program();
     let phone = format!("{program} phone --state {}", quoted(data.join("phone.json").as_os_str()));
-    let first = if active {
-        output.line(&format!("{USER} has a device already. A code for one more: line 1 below."));
-        format!("{program} --data {} activation issue {USER}", quoted(data.as_os_str()))
-    } else {
-        let issued = activation::issue(&client, USER, ACTIVATION).await?;
-        activation::print(&issued, None, output)?;
-        format!("{phone} activate {} {}", issued.url, issued.code)
-    };
+    let anew = format!("{program} --data {} activation issue {USER}", quoted(data.as_os_str()));
+    let issued = if active { None } else { Some(activation::issue(&client, USER, ACTIVATION).await?) };
+    match &issued {
+        Some(issued) => activation::print(issued, None, output)?,
+        None => output.line(&format!("{USER} has a device already. A code for one more: {anew}")),
+    }
     output.line("");
     output.facts(&[
         ("  user", format!("{USER}, password {}", *password)),
         ("  resource", format!("{RESOURCE}, for RADIUS from 127.0.0.1, its secret is in {}", secret_file.display())),
     ]);
     output.line("");
-    output.line("Try it, in another terminal: a phone, the phone waiting, and (in a third) a login that waits for it:");
-    output.line("");
     let radius = server.radius().map(|address| address.to_string()).unwrap_or_default();
-    output.line(&format!("  {first}"));
-    output.line(&format!("  {phone} watch"));
-    output.line(&format!(
-        "  cat {} {} | {program} radius-login {USER} --server {radius} --secret-stdin --password-stdin",
+    let login = format!(
+        "cat {} {} | {program} radius-login {USER} --server {radius} --secret-stdin --password-stdin",
         quoted(secret_file.as_os_str()),
         quoted(password_file.as_os_str()),
-    ));
+    );
+    let has_app = !AppFiles::embedded().is_empty();
+    if has_app {
+        output.line("Try it:");
+        output.line("");
+        output.line(&match &issued {
+            Some(_) => format!(
+                "  1. Open {} in a browser on this machine. Tap +, scan the QR code above or type the code, tap Activate.",
+                server.url()
+            ),
+            None => format!("  1. Open {} in the browser that has the account.", server.url()),
+        });
+        output.line("  2. Log on from another terminal. It waits for the app:");
+        output.line(&format!("       {login}"));
+        output.line("  3. Tap Verify in the app.");
+        output.line("");
+        output.line(
+            "A phone needs an https address with a certificate that it trusts: docs/guide/phone-app.md says how.",
+        );
+        output.line("Without a browser, with a phone in the terminal instead (each line in one of its own):");
+    } else {
+        output.line(
+            "This build has no phone app: `make run` builds it, with Node. Try it with a phone in the terminal, each",
+        );
+        output.line("line in one of its own:");
+    }
+    output.line("");
+    output.line(&match &issued {
+        Some(issued) => format!("  {phone} activate {} {}", issued.url, issued.code),
+        None => format!("  {anew}"),
+    });
+    output.line(&format!("  {phone} watch"));
+    if !has_app {
+        output.line(&format!("  {login}"));
+    }
     output.line("");
     Ok(())
 }

@@ -50,7 +50,7 @@ impl Push {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Option<(Self, Dispatcher)>> {
         if !config.is_on() {
-            tracing::warn!(
+            tracing::info!(
                 "push is off: [push] contact is not set in countersign.toml. Phones are asked only while the app is open"
             );
             return Ok(None);

@@ -222,6 +222,11 @@ impl Server {
         )
     }
 
+    /// The public address.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Where RADIUS is reached.
     pub(crate) fn radius(&self) -> Option<SocketAddr> {
         self.radius.first().copied()

@@ -686,9 +686,14 @@ fn the_demo_begins_goes_on_and_ends() {
         assert!(interrupted.success());
         out.read_to_string(&mut text).unwrap();
         assert!(child.wait().unwrap().success(), "{text}");
-        for part in
-            ["█", "phone --state", "activate http://localhost", "watch", "radius-login alice --server 127.0.0.1:"]
-        {
+        for part in [
+            "█",
+            "phone --state",
+            "activate http://localhost",
+            "watch",
+            "radius-login alice --server 127.0.0.1:",
+            "phone app",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         shown.push(text);
