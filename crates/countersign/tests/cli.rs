@@ -692,7 +692,7 @@ fn the_demo_begins_goes_on_and_ends() {
             "activate http://localhost",
             "watch",
             "radius-login alice --server 127.0.0.1:",
-            "phone app",
+            "Try it",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
