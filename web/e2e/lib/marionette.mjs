@@ -49,6 +49,7 @@ export async function startFirefox({ preferences = {}, profile, bin = process.en
       const done = arguments[arguments.length - 1];
       (${script})(...Array.from(arguments).slice(0, -1)).then((value) => done({ value }), (error) => done({ error: String(error) }));`;
     const { value } = await connection.command('WebDriver:ExecuteAsyncScript', { script: source, args, sandbox: null });
+    if (value === null) throw new Error('the page went away');
     if (value.error !== undefined) throw new Error(value.error);
     return value.value;
   }

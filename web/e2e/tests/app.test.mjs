@@ -4,14 +4,14 @@ import { addByTyping, heading, open } from '../lib/app.mjs';
 import { startBrowser } from '../lib/browser.mjs';
 import { startServer } from '../lib/server.mjs';
 
-const PUSH_KEY = 'BDCgQkzSHClEg4otdckrN-duog2fAIk6O07uijwKr-w-4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM';
+const PUSHING = '[push]\ncontact = "mailto:mfa@countersign.dev"\n';
 
 describe('the app', () => {
   let server;
   let user;
   let people = 0;
   before(async () => {
-    server = await startServer();
+    server = await startServer(PUSHING);
   });
   // A user may have a few devices only: each test has its own.
   beforeEach(async () => {
@@ -28,14 +28,6 @@ describe('the app', () => {
     } finally {
       await browser.close();
     }
-  }
-
-  /** Until the server sends pushes itself, its answer is given a key. */
-  async function withPushKey(context) {
-    await context.route('**/device/v1/server', async (route) => {
-      const response = await route.fetch();
-      await route.fulfill({ response, json: { ...(await response.json()), push_key: PUSH_KEY } });
-    });
   }
 
   it('can be installed', async () => {
@@ -67,8 +59,7 @@ describe('the app', () => {
   });
 
   it('says that notifications are refused', async () => {
-    await withBrowser({ notifications: 'denied' }, async (page, { context }) => {
-      await withPushKey(context);
+    await withBrowser({ notifications: 'denied' }, async (page) => {
       await open(page, server);
       await addByTyping(page, server, user);
       await page.getByText('Notifications are blocked').waitFor();
@@ -76,8 +67,7 @@ describe('the app', () => {
   });
 
   it('asks for notifications in a friendly way, and takes no for an answer', async () => {
-    await withBrowser({ notifications: 'ask' }, async (page, { context }) => {
-      await withPushKey(context);
+    await withBrowser({ notifications: 'ask' }, async (page) => {
       await open(page, server);
       await addByTyping(page, server, user);
       await page.getByRole('button', { name: 'Turn on notifications' }).waitFor();
@@ -89,8 +79,7 @@ describe('the app', () => {
   });
 
   it('does not wait for ever for a push service', async () => {
-    await withBrowser({ notifications: 'granted' }, async (page, { context }) => {
-      await withPushKey(context);
+    await withBrowser({ notifications: 'granted' }, async (page) => {
       await open(page, server);
       await addByTyping(page, server, user);
       // Without the internet, Chromium's subscribe() never answers.

@@ -26,7 +26,7 @@ describe('screens', () => {
   let server;
   before(async () => {
     await mkdir(PICTURES, { recursive: true });
-    server = await startServer();
+    server = await startServer('[push]\ncontact = "mailto:mfa@countersign.dev"\n');
     await server.addResource('VPN Zürich', '--retries', 'collide');
   });
   after(() => server.close());
