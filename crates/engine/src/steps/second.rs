@@ -34,7 +34,7 @@ pub(super) fn code(
     if !limits.otp().allows(&OTP_POLICY, now) {
         return refuse(view, live, Reason::Limited, set(changed, scope, expected, limits));
     }
-    let mut used = false;
+    let (mut used, mut repeated) = (false, false);
     let mut right = None;
     for device in snapshot.active_devices() {
         if let Some(found) = device.totp.find(code, now) {
@@ -42,10 +42,16 @@ pub(super) fn code(
                 right = right.or(Some((device.id, found.step)));
             } else {
                 used = true;
+                repeated |= found.step == device.totp_last_step;
             }
         }
     }
     let Some((device, step)) = right else {
+        if repeated {
+            // The code that was accepted last, sent once more: a client repeats itself under a new identifier, and whoever
+            // has it guesses nothing. An older one counts: its owner has typed a newer one since.
+            return refuse(view, live, Reason::CodeUsed, set(changed, scope, expected, limits));
+        }
         let reason = if used { Reason::CodeUsed } else { Reason::CodeWrong };
         let pauses = limits.otp_mut().failed(&OTP_POLICY, now);
         let alert = pauses.then(|| record::alert(live, now, "codes_paused"));

@@ -6,9 +6,9 @@ use std::{collections::HashMap, sync::Arc};
 use countersign_device_protocol::messages::{ContextDocument, Trust};
 use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, ClientId, ClosingState, Credential, Decision, DecisionRecord, Device,
-    DeviceId, DevicePublicKey, DeviceState, Door, LoginId, LoginName, LoginRequest, PasswordHash, Primary, Reason,
-    Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId,
-    UserVerificationReached, Verdict, totp,
+    DeviceId, DevicePublicKey, DeviceState, Door, LimitScope, Limits, LoginId, LoginName, LoginRequest, PasswordHash,
+    Primary, Reason, Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User,
+    UserId, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Notice, Now, PasswordOutcome, SignatureCheck, Subject,
@@ -756,6 +756,47 @@ fn s22_c038_a_code_is_taken_once_and_never_an_older_one_after_a_newer() {
     play.go(30);
     let login = play.start(&play.request(&play.gateway, Some(&play.code_now())));
     assert_eq!(play.verdict(login), Some(Verdict::Accept));
+}
+
+#[test]
+fn s22_s20_the_code_accepted_last_is_refused_without_end_and_counts_as_no_guess() {
+    let mut play = Play::new();
+    let used = play.code_now();
+    let login = play.start(&play.request(&play.gateway, Some(&used)));
+    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    // In the step after its own as well, and with a password that was wrong before.
+    play.start(&play.request(&play.rdp, Some(b"wrong")));
+    for seconds in [0, 30] {
+        play.go(seconds);
+        for number in 0..10 {
+            let typed = with_code(b"right", &used);
+            let (at, typed) = if number % 2 == 0 { (&play.gateway, &used) } else { (&play.rdp, &typed) };
+            let login = play.start(&play.request(at, Some(typed)));
+            assert_eq!(play.rejected(login), Reason::CodeUsed);
+        }
+    }
+    assert!(play.alerts().is_empty());
+    let recorded = play.database.audit.iter().filter(|event| event.reason == Some("code_used")).count();
+    assert_eq!(recorded, 20, "each has its record");
+    let scope = LimitScope::User(play.alice);
+    assert_eq!(play.database.limits[&scope].limits, Limits::default(), "the wrong password is forgiven all the same");
+    let login = play.start(&play.request(&play.gateway, Some(&play.code_now())));
+    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+}
+
+#[test]
+fn s22_s20_a_code_older_than_the_last_one_counts_as_a_guess() {
+    let mut play = Play::new();
+    let older = play.code_at(-1);
+    let login = play.start(&play.request(&play.gateway, Some(&play.code_now())));
+    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    for _ in 0..5 {
+        let login = play.start(&play.request(&play.gateway, Some(&older)));
+        assert_eq!(play.rejected(login), Reason::CodeUsed);
+    }
+    assert_eq!(play.alerts(), ["codes_paused"]);
+    let login = play.start(&play.request(&play.gateway, Some(&play.code_at(1))));
+    assert_eq!(play.rejected(login), Reason::Limited);
 }
 
 #[test]
