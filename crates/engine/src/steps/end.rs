@@ -64,7 +64,8 @@ pub(super) fn unapproved(live: &Live) -> Option<After> {
     (resource.primary == Primary::None).then_some(After::Unapproved { resource: resource.id })
 }
 
-/// A login that a retry speaks for was heard again: two clients are alive, and one of them is somebody else.
+/// A login that a retry speaks for was heard again: two clients are alive, and one of them is somebody else. That is an
+/// alert also from one known place, unlike other collisions: the retry has copied the place with the other marks.
 pub(super) fn heard_again(view: &View<'_>, older: &Live) -> Step {
     if older.stage != Stage::TakenOver {
         return Step::Free(Vec::new());

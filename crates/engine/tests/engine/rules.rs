@@ -59,6 +59,8 @@ impl Play {
                 name: name.to_owned(),
                 kind: ResourceKind::Radius,
                 primary,
+                directory: None,
+                allow_groups: Vec::new(),
                 retries: Retries::Join,
                 answer_by: Duration::from_secs(60),
                 created_at: at,
@@ -95,6 +97,7 @@ impl Play {
     fn add_user(&mut self, id: UserId, name: &str) {
         let user = User {
             id,
+            origin: Origin::Local,
             name: LoginName::new(name).unwrap(),
             display_name: name.to_owned(),
             enabled: true,
@@ -408,7 +411,7 @@ fn the_older_request_heard_again_after_a_takeover_is_a_collision() {
     let second = play.start(&play.retry(first.clone()));
     play.feed(Event::Heard(first.id));
     assert_eq!(play.rejected(second), Reason::Collision);
-    assert_eq!(play.alerts(), ["collision"]);
+    assert_eq!(play.alerts(), ["collision"], "though both say that they come from the same place");
     assert_eq!(play.engine.figures().logins, 0);
 }
 
