@@ -22,7 +22,7 @@ export async function heading(page, name) {
   await page.getByRole('heading', { level: 1, name }).waitFor();
 }
 
-/** The name of the account must be there before anybody logs in: nobody else would hear of it. */
+/** Waits until the app listens: of a login before that it hears a little later. */
 export async function listening(page) {
   await page.evaluate(async () => {
     const held = async () => (await navigator.locks.query()).held?.some(({ name }) => name === 'countersign-stream');

@@ -56,7 +56,8 @@ export async function examineStorage(): Promise<void> {
   } catch {
     return storage.set('private');
   }
-  storage.set((await navigator.storage?.persisted?.()) === true ? 'kept' : 'may be cleared');
+  const persisted = await navigator.storage?.persisted?.().catch(() => false);
+  storage.set(persisted === true ? 'kept' : 'may be cleared');
 }
 
 /** Asks the browser to keep what is stored; some ask the person. */

@@ -64,11 +64,11 @@ async function startWorker(): Promise<void> {
     }
     if (data?.type === 'push') void checkAll();
   });
-  let reloading = navigator.serviceWorker.controller === null;
+  let controlled = navigator.serviceWorker.controller !== null;
   navigator.serviceWorker.addEventListener('controllerchange', () => {
     // The first worker takes over a page that it fits; a later one brings another version of the page.
-    if (!reloading) location.reload();
-    reloading = false;
+    if (controlled) reloadWhenIdle();
+    controlled = true;
   });
   try {
     const registration = await navigator.serviceWorker.register(scriptUrl('/sw.js'), { scope: '/', updateViaCache: 'none' });
@@ -83,10 +83,24 @@ async function startWorker(): Promise<void> {
   }
 }
 
-/** A new version starts at once, unless somebody is in the middle of something. */
+/** Somebody is in the middle of something. */
+function isBusy(): boolean {
+  return route.value.name !== 'accounts' || signIns.value.some((signIn) => !isOver(signIn));
+}
+
+/** A new version starts at once, unless somebody is busy. */
 function takeOver(registration: ServiceWorkerRegistration): void {
-  const busy = route.value.name !== 'accounts' || signIns.value.some((signIn) => !isOver(signIn));
-  if (registration.waiting !== null && navigator.serviceWorker.controller !== null && !busy) registration.waiting.postMessage('take over');
+  if (registration.waiting !== null && navigator.serviceWorker.controller !== null && !isBusy()) registration.waiting.postMessage('take over');
+}
+
+/** Another window may have let the new version in. */
+function reloadWhenIdle(): void {
+  const reload = () => {
+    if (!isBusy()) location.reload();
+  };
+  route.watch(reload);
+  signIns.watch(reload);
+  reload();
 }
 
 interface TrustedTypes {
