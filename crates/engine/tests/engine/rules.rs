@@ -59,8 +59,6 @@ impl Play {
                 name: name.to_owned(),
                 kind: ResourceKind::Radius,
                 primary,
-                directory: None,
-                allow_groups: Vec::new(),
                 retries: Retries::Join,
                 answer_by: Duration::from_secs(60),
                 created_at: at,
@@ -97,7 +95,6 @@ impl Play {
     fn add_user(&mut self, id: UserId, name: &str) {
         let user = User {
             id,
-            origin: Origin::Local,
             name: LoginName::new(name).unwrap(),
             display_name: name.to_owned(),
             enabled: true,
