@@ -10,7 +10,7 @@ use clap::Parser;
 use countersign_desk::hash_password;
 use countersign_domain::{
     AuditEvent, Clock, Commit, Device, DeviceId, DevicePublicKey, DeviceState, Entropy, EventKind, LoginName, Secret,
-    Timestamp, TotpSeed, User, UserId, Write,
+    Timestamp, TotpSeed, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::{Store as _, Vault};
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
@@ -62,6 +62,7 @@ async fn main() -> anyhow::Result<()> {
         let entropy: &dyn Entropy = &*system;
         let user = User {
             id: UserId::new(now, entropy),
+            origin: UserOrigin::Local,
             name: LoginName::new(&name)?,
             display_name: name.clone(),
             enabled: true,

@@ -533,6 +533,7 @@ impl Touched {
                     touched.users.push(user.id);
                     touched.names = true;
                 }
+                Write::SetUserName { id, .. } => touched.users.push(*id),
                 Write::SetUserEnabled { id, enabled } => {
                     touched.users.push(*id);
                     if !enabled {
@@ -567,6 +568,9 @@ impl Touched {
                 | Write::ReassignChallenge { .. }
                 | Write::ReportChallenge { .. }
                 | Write::AddActivation(_)
+                | Write::AddDirectory(_)
+                | Write::SetDirectory(_)
+                | Write::RemoveDirectory(_)
                 | Write::CountWrongSecret(_)
                 | Write::RedeemActivation { .. } => {}
             }

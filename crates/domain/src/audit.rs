@@ -42,6 +42,8 @@ kinds! {
     Alert = "alert",
     /// A user was added.
     UserAdded = "user.added",
+    /// A user has another name in the directory.
+    UserChanged = "user.changed",
     /// A user was enabled.
     UserEnabled = "user.enabled",
     /// A user was disabled.
@@ -68,6 +70,12 @@ kinds! {
     ResourceChanged = "resource.changed",
     /// A resource was removed.
     ResourceRemoved = "resource.removed",
+    /// A directory was added.
+    DirectoryAdded = "directory.added",
+    /// A directory was changed.
+    DirectoryChanged = "directory.changed",
+    /// A directory was removed.
+    DirectoryRemoved = "directory.removed",
     /// The server started.
     ServerStarted = "server.started",
     /// The server stopped in order.
@@ -87,7 +95,7 @@ pub struct AuditEvent {
     pub user_id: Option<UserId>,
     /// The user name as it was typed.
     pub user_typed: Option<HostileText>,
-    /// Who did it: `device`, `server`, or the administrator.
+    /// Who did it: `device`, `directory`, `server`, or the administrator.
     pub actor: String,
     /// The resource.
     pub resource: Option<ResourceId>,
@@ -111,7 +119,7 @@ pub struct AuditEvent {
     pub reason: Option<&'static str>,
     /// What ties the approval to the session: `none` where nothing does.
     pub binding: Option<&'static str>,
-    /// Before and after of an administrator's change, JSON, secrets left out; or the reason that was given.
+    /// Before and after of a change, JSON, secrets left out; or what a directory said of an account, one word.
     pub detail: Option<String>,
 }
 

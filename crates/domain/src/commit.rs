@@ -1,6 +1,7 @@
 use crate::{
-    Activation, ActivationId, AuditEvent, Challenge, ChallengeId, Closing, Device, DeviceId, DeviceState, LimitScope,
-    Limits, LoginId, PushSubscription, RadiusClient, Resource, ResourceId, Timestamp, User, UserId,
+    Activation, ActivationId, AuditEvent, Challenge, ChallengeId, Closing, Device, DeviceId, DeviceState, Directory,
+    DirectoryId, LimitScope, Limits, LoginId, LoginName, PushSubscription, RadiusClient, Resource, ResourceId,
+    Timestamp, User, UserId,
 };
 
 /// What is written in one piece: all of it with its records, or nothing.
@@ -66,8 +67,18 @@ pub enum Write {
         /// The step.
         step: u64,
     },
-    /// Adds a user. Condition: nobody has the name in any spelling.
+    /// Adds a user. Condition: of those who were added here nobody has the name in any spelling; of those from the same
+    /// directory nobody is the same entry, and that directory exists.
     AddUser(User),
+    /// Notes what a directory calls a user now. Condition: the user exists and comes from a directory.
+    SetUserName {
+        /// Who.
+        id: UserId,
+        /// What the person types to log on.
+        name: LoginName,
+        /// Shown on screens.
+        display_name: String,
+    },
     /// Enables or disables a user. Condition: the user exists.
     SetUserEnabled {
         /// Who.
@@ -117,14 +128,14 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
-    /// Adds a resource and its client. Condition: nothing has the name; no client has the secret.
+    /// Adds a resource and its client. Condition: nothing has the name; no client has the secret; its directory exists.
     AddResource {
         /// The resource.
         resource: Box<Resource>,
         /// Its default client.
         client: Box<RadiusClient>,
     },
-    /// Replaces a resource and its client. Condition: it exists; no other client has the secret.
+    /// Replaces a resource and its client. Condition: it exists; no other client has the secret; its directory exists.
     SetResource {
         /// The resource.
         resource: Box<Resource>,
@@ -133,4 +144,10 @@ pub enum Write {
     },
     /// Removes a resource with its clients. Condition: it exists.
     RemoveResource(ResourceId),
+    /// Adds a directory. Condition: none has the name in any spelling.
+    AddDirectory(Box<Directory>),
+    /// Replaces a directory. Condition: it exists; no other has the name.
+    SetDirectory(Box<Directory>),
+    /// Removes a directory. Condition: it exists; no resource uses it and no user comes from it.
+    RemoveDirectory(DirectoryId),
 }

@@ -88,6 +88,10 @@ uuid_id!(
     ResourceId, "resource"
 );
 uuid_id!(
+    /// A directory that users come from.
+    DirectoryId, "directory"
+);
+uuid_id!(
     /// A RADIUS client: addresses that share a secret.
     ClientId, "client"
 );

@@ -9,6 +9,7 @@ mod audit;
 mod challenge;
 mod commit;
 mod device;
+mod directory;
 mod hostile;
 mod ids;
 mod limits;
@@ -28,8 +29,9 @@ pub use countersign_device_protocol::messages::{
     ClosingState, Decision, NumberMode, Trust, UserVerification, UserVerificationReached,
 };
 pub use device::{Device, DevicePublicKey, DeviceState, PushSubscription};
+pub use directory::{Directory, EntryId, Lockout, UserOrigin};
 pub use hostile::HostileText;
-pub use ids::{ActivationId, ChallengeId, ClientId, DeviceId, IdError, LoginId, ResourceId, UserId};
+pub use ids::{ActivationId, ChallengeId, ClientId, DeviceId, DirectoryId, IdError, LoginId, ResourceId, UserId};
 pub use limits::{
     LastApproval, LimitScope, Limits, OTP_POLICY, PASSWORD_POLICY, PushVerdict, ScopedLimits, Throttle, ThrottlePolicy,
 };

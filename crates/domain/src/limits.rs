@@ -277,6 +277,15 @@ impl Throttle {
         !self.is_stopped(policy) && self.paused_until(now).is_none()
     }
 
+    /// How many tries may be evaluated side by side at `now`: were all of them wrong, the last one would start a pause.
+    pub fn left(&self, policy: &ThrottlePolicy, now: Timestamp) -> usize {
+        if !self.allows(policy, now) {
+            return 0;
+        }
+        let since = now.minus(policy.window).as_micros();
+        policy.failures.saturating_sub(self.failures.iter().filter(|at| **at > since).count())
+    }
+
     /// Whether only an administrator can open it again.
     pub const fn is_stopped(&self, policy: &ThrottlePolicy) -> bool {
         policy.stop_after > 0 && self.in_a_row >= policy.stop_after

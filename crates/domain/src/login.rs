@@ -183,6 +183,10 @@ reasons! {
     Limited = "limited",
     /// Something that the decision needs could not be reached; nobody is let in.
     Unavailable = "unavailable",
+    /// The directory does not let the account log on: disabled, expired, locked, or its password is to be changed.
+    AccountRefused = "account_refused",
+    /// The user is in no group that may log on at the resource.
+    NotAllowed = "not_allowed",
 }
 
 impl core::str::FromStr for Reason {

@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{ClientId, ResourceId, Secret, Timestamp};
+use crate::{ClientId, DirectoryId, ResourceId, Secret, Timestamp};
 
 /// What a login is for, with the rules that hold there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,11 @@ pub struct Resource {
     pub kind: ResourceKind,
     /// Who checks the first factor.
     pub primary: Primary,
+    /// Where its users are looked up; without one they are those who were added here. With [`Primary::Directory`] this
+    /// directory also checks the password.
+    pub directory: Option<DirectoryId>,
+    /// Groups of the directory whose members may log on; empty: everybody in the directory.
+    pub allow_groups: Vec<String>,
     /// What becomes of a request that repeats a pending login under a new identifier.
     pub retries: Retries,
     /// The client gives up after so long, so the answer is there before: 5 to 300 s.
@@ -58,6 +63,8 @@ impl ResourceKind {
 pub enum Primary {
     /// We do, against the user's own password here.
     Local,
+    /// The directory of the resource.
+    Directory,
     /// The client has done it, or it is a second-factor-only client.
     None,
 }
@@ -67,13 +74,14 @@ impl Primary {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Directory => "directory",
             Self::None => "none",
         }
     }
 
     /// The setting that a word means.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Local, Self::None].into_iter().find(|primary| primary.as_str() == word)
+        [Self::Local, Self::Directory, Self::None].into_iter().find(|primary| primary.as_str() == word)
     }
 }
 

@@ -1,13 +1,16 @@
 use std::fmt;
 
-use crate::{Device, LimitScope, Limits, ScopedLimits, Timestamp, UserId};
+use crate::{Device, LimitScope, Limits, ScopedLimits, Timestamp, UserId, UserOrigin};
 
 /// A user of this installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Immutable.
     pub id: UserId,
-    /// What the person types to log on.
+    /// Where the user comes from.
+    pub origin: UserOrigin,
+    /// What the person types to log on. Of a user from a directory: what the directory last said, to be shown; whose
+    /// typed name is whose, the directory says each time.
     pub name: LoginName,
     /// Shown on screens.
     pub display_name: String,

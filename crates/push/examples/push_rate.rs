@@ -22,7 +22,7 @@ use countersign_desk::{Bounds, DeskConfig};
 use countersign_device_protocol::keys::SigningKey;
 use countersign_domain::{
     ChallengeId, Clock, Commit, Credential, Door, HostileText, LoginName, LoginRequest, RetryKey, Source, User, UserId,
-    Write,
+    UserOrigin, Write,
 };
 use countersign_push::{Dispatcher, PushConfig, PushSender, VapidKey};
 use countersign_testkit::{NewResource, Site, SoftDevice};
@@ -116,6 +116,7 @@ async fn add_users(site: &Site, service: &MockPushService, count: usize) {
         join_all(chunk.iter().map(|number| {
             let user = User {
                 id: UserId::new(site.clock.now(), &*site.entropy),
+                origin: UserOrigin::Local,
                 name: LoginName::new(&name(*number)).unwrap(),
                 display_name: name(*number),
                 enabled: true,

@@ -107,6 +107,8 @@ mod tests {
             name: secret.to_owned(),
             kind: ResourceKind::Radius,
             primary: Primary::None,
+            directory: None,
+            allow_groups: Vec::new(),
             retries: Retries::Join,
             answer_by: Duration::from_secs(60),
             created_at: now,

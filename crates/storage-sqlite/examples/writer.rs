@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use countersign_domain::{
     AuditEvent, Clock, Commit, Device, DeviceId, DevicePublicKey, DeviceState, Entropy, EventKind, LimitScope, Limits,
-    LoginId, LoginName, Reason, Timestamp, TotpSeed, User, UserId, Write,
+    LoginId, LoginName, Reason, Timestamp, TotpSeed, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::{Store, Vault};
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
@@ -99,6 +99,7 @@ async fn main() -> Result<(), Failure> {
     for at in 0..devices {
         let user = User {
             id: UserId::new(now, &*entropy),
+            origin: UserOrigin::Local,
             name: LoginName::new(&format!("user{at}"))?,
             display_name: String::new(),
             enabled: true,

@@ -1,8 +1,8 @@
 //! The writes of administrators and activations: one conditional statement each.
 
 use countersign_domain::{
-    Activation, ActivationState, Device, DeviceId, DeviceState, Entropy, PushSubscription, RadiusClient, Resource,
-    User, Write,
+    Activation, ActivationState, Device, DeviceId, DeviceState, Directory, DirectoryId, Entropy, PushSubscription,
+    RadiusClient, Resource, User, UserOrigin, Write,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use sqlx::query::Query;
@@ -11,7 +11,9 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use crate::error::unavailable;
 use crate::hot::{Guards, Pending};
-use crate::rows::{BURNT, CLIENT_SECRET, OPEN, PENDING, PUSH_AUTH, PUSH_ENDPOINT, REDEEMED, TOTP, device_place};
+use crate::rows::{
+    BURNT, CLIENT_SECRET, OPEN, PENDING, PUSH_AUTH, PUSH_ENDPOINT, REDEEMED, TOTP, device_place, directory_place,
+};
 
 /// What sealing takes.
 #[derive(Clone, Copy)]
@@ -61,6 +63,14 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
             PENDING,
         ),
         Write::AddUser(user) => add_user(conn, user).await?,
+        Write::SetUserName { id, name, display_name } => changed!(
+            conn,
+            "UPDATE users SET name = ?2, name_folded = ?3, display_name = ?4 WHERE id = ?1 AND directory IS NOT NULL",
+            id!(id),
+            name.as_str(),
+            name.folded(),
+            display_name.as_str(),
+        ),
         Write::SetUserEnabled { id, enabled } => {
             changed!(conn, "UPDATE users SET enabled = ?2 WHERE id = ?1", id!(id), i64::from(*enabled))
         }
@@ -115,6 +125,9 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
             changed!(conn, "DELETE FROM limits WHERE resource = ?1", id!(id));
             changed!(conn, "DELETE FROM resources WHERE id = ?1", id!(id))
         }
+        Write::AddDirectory(directory) => add_directory(conn, directory, sealer).await?,
+        Write::SetDirectory(directory) => set_directory(conn, directory, sealer).await?,
+        Write::RemoveDirectory(id) => remove_directory(conn, *id).await?,
     };
     Ok(rows == 1)
 }
@@ -134,10 +147,17 @@ async fn one_hot(conn: &mut SqliteConnection, write: &Write) -> Result<bool, Sto
 }
 
 async fn add_user(conn: &mut SqliteConnection, user: &User) -> Result<u64, StoreError> {
+    let (directory, entry) = match &user.origin {
+        UserOrigin::Local => (None, None),
+        UserOrigin::Directory { directory, entry } => {
+            (Some(directory.as_uuid().as_bytes().as_slice()), Some(entry.as_str()))
+        }
+    };
     Ok(changed!(
         conn,
-        "INSERT INTO users (id, name, name_folded, display_name, enabled, password, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        "INSERT INTO users (id, name, name_folded, display_name, enabled, password, created_at, directory, entry) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
+         WHERE ?8 IS NULL OR EXISTS (SELECT 1 FROM directories WHERE id = ?8) ON CONFLICT DO NOTHING",
         id!(user.id),
         user.name.as_str(),
         user.name.folded(),
@@ -145,6 +165,57 @@ async fn add_user(conn: &mut SqliteConnection, user: &User) -> Result<u64, Store
         i64::from(user.enabled),
         user.password.as_ref().map(countersign_domain::PasswordHash::as_phc),
         user.created_at.as_micros(),
+        directory,
+        entry,
+    ))
+}
+
+async fn add_directory(
+    conn: &mut SqliteConnection,
+    directory: &Directory,
+    sealer: Sealer<'_>,
+) -> Result<u64, StoreError> {
+    Ok(changed!(
+        conn,
+        "INSERT INTO directories (id, name, name_folded, settings, password_sealed, lockout_threshold, lockout_window, \
+         created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        id!(directory.id),
+        directory.name.as_str(),
+        directory.name.to_lowercase(),
+        directory.settings.as_str(),
+        sealer.seal(directory_place(&directory.id.to_string()), directory.password.expose())?,
+        i64::from(directory.lockout.threshold),
+        micros(directory.lockout.window)?,
+        directory.created_at.as_micros(),
+    ))
+}
+
+async fn set_directory(
+    conn: &mut SqliteConnection,
+    directory: &Directory,
+    sealer: Sealer<'_>,
+) -> Result<u64, StoreError> {
+    Ok(changed!(
+        conn,
+        "UPDATE directories SET name = ?2, name_folded = ?3, settings = ?4, password_sealed = ?5, \
+         lockout_threshold = ?6, lockout_window = ?7 WHERE id = ?1 \
+         AND NOT EXISTS (SELECT 1 FROM directories WHERE name_folded = ?3 AND id <> ?1)",
+        id!(directory.id),
+        directory.name.as_str(),
+        directory.name.to_lowercase(),
+        directory.settings.as_str(),
+        sealer.seal(directory_place(&directory.id.to_string()), directory.password.expose())?,
+        i64::from(directory.lockout.threshold),
+        micros(directory.lockout.window)?,
+    ))
+}
+
+async fn remove_directory(conn: &mut SqliteConnection, id: DirectoryId) -> Result<u64, StoreError> {
+    Ok(changed!(
+        conn,
+        "DELETE FROM directories WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM resources WHERE directory = ?1) \
+         AND NOT EXISTS (SELECT 1 FROM users WHERE directory = ?1)",
+        id!(id),
     ))
 }
 
@@ -277,6 +348,10 @@ fn micros(span: core::time::Duration) -> Result<i64, StoreError> {
     i64::try_from(span.as_micros()).map_err(|fault| unavailable(&fault))
 }
 
+fn groups(resource: &Resource) -> Result<String, StoreError> {
+    serde_json::to_string(&resource.allow_groups).map_err(|fault| unavailable(&fault))
+}
+
 async fn add_resource(
     conn: &mut SqliteConnection,
     resource: &Resource,
@@ -288,8 +363,9 @@ async fn add_resource(
     }
     let added = changed!(
         conn,
-        "INSERT INTO resources (id, name, name_folded, kind, first_factor, retries, answer_by, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        "INSERT INTO resources (id, name, name_folded, kind, first_factor, retries, answer_by, created_at, directory, \
+         allow_groups) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 \
+         WHERE ?9 IS NULL OR EXISTS (SELECT 1 FROM directories WHERE id = ?9) ON CONFLICT DO NOTHING",
         id!(resource.id),
         resource.name.as_str(),
         resource.name.to_lowercase(),
@@ -298,6 +374,8 @@ async fn add_resource(
         resource.retries.as_str(),
         micros(resource.answer_by)?,
         resource.created_at.as_micros(),
+        resource.directory.as_ref().map(|id| id!(id)),
+        groups(resource)?,
     );
     if added == 0 {
         return Ok(0);
@@ -324,8 +402,10 @@ async fn set_resource(
 ) -> Result<u64, StoreError> {
     let changed = changed!(
         conn,
-        "UPDATE resources SET name = ?2, name_folded = ?3, kind = ?4, first_factor = ?5, retries = ?6, answer_by = ?7 \
-         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM resources WHERE name_folded = ?3 AND id <> ?1)",
+        "UPDATE resources SET name = ?2, name_folded = ?3, kind = ?4, first_factor = ?5, retries = ?6, answer_by = ?7, \
+         directory = ?8, allow_groups = ?9 \
+         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM resources WHERE name_folded = ?3 AND id <> ?1) \
+         AND (?8 IS NULL OR EXISTS (SELECT 1 FROM directories WHERE id = ?8))",
         id!(resource.id),
         resource.name.as_str(),
         resource.name.to_lowercase(),
@@ -333,6 +413,8 @@ async fn set_resource(
         resource.primary.as_str(),
         resource.retries.as_str(),
         micros(resource.answer_by)?,
+        resource.directory.as_ref().map(|id| id!(id)),
+        groups(resource)?,
     );
     if changed == 0 {
         return Ok(0);

@@ -3,9 +3,9 @@
 use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Challenge, ChallengeId, ChallengeState,
     ClientId, Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
-    HostileText, LimitScope, LoginId, LoginName, NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient,
-    Resource, ResourceId, ResourceKind, Retries, ScopedLimits, Secret, Timestamp, TotpSeed, User, UserId,
-    UserVerification, UserVerificationReached,
+    Directory, DirectoryId, EntryId, HostileText, LimitScope, Lockout, LoginId, LoginName, NumberMode, PasswordHash,
+    Primary, PushSubscription, RadiusClient, Resource, ResourceId, ResourceKind, Retries, ScopedLimits, Secret,
+    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl<'r> Fields<'r> {
 
 macro_rules! user_columns {
     () => {
-        "u.id, u.name, u.display_name, u.enabled, u.password, u.created_at"
+        "u.id, u.name, u.display_name, u.enabled, u.password, u.created_at, u.directory, u.entry"
     };
 }
 
@@ -138,6 +138,39 @@ pub(crate) fn user(fields: &mut Fields<'_>) -> Result<User, StoreError> {
         display_name: fields.next()?,
         enabled: fields.flag()?,
         password: fields.next::<Option<String>>()?.map(PasswordHash::from_phc),
+        created_at: fields.time()?,
+        origin: {
+            let directory = fields.maybe_uuid()?.map(DirectoryId::from_uuid);
+            match (directory, fields.next::<Option<String>>()?) {
+                (None, None) => UserOrigin::Local,
+                (Some(directory), Some(entry)) => UserOrigin::Directory { directory, entry: EntryId::from_text(entry) },
+                _ => return Err(fields.fault("a user comes from nowhere")),
+            }
+        },
+    })
+}
+
+pub(crate) const DIRECTORY_PASSWORD: &str = "password_sealed";
+
+/// Where the sealed password of a directory stands.
+pub(crate) fn directory_place(id: &str) -> Place<'_> {
+    Place { table: "directories", row: id, column: DIRECTORY_PASSWORD }
+}
+
+pub(crate) fn directory(fields: &mut Fields<'_>, vault: &Vault) -> Result<Directory, StoreError> {
+    let id = DirectoryId::from_uuid(fields.uuid()?);
+    Ok(Directory {
+        id,
+        name: fields.next()?,
+        settings: fields.next()?,
+        password: vault.open(directory_place(&id.to_string()), fields.next()?)?,
+        lockout: Lockout {
+            threshold: {
+                let threshold = fields.unsigned()?;
+                fields.checked(u8::try_from(threshold).ok(), "small number")?
+            },
+            window: core::time::Duration::from_micros(fields.unsigned()?),
+        },
         created_at: fields.time()?,
     })
 }
@@ -328,6 +361,11 @@ pub(crate) fn resource(fields: &mut Fields<'_>) -> Result<Resource, StoreError> 
         retries: fields.word(Retries::from_word)?,
         answer_by: core::time::Duration::from_micros(fields.unsigned()?),
         created_at: fields.time()?,
+        directory: fields.maybe_uuid()?.map(DirectoryId::from_uuid),
+        allow_groups: {
+            let groups: &str = fields.next()?;
+            serde_json::from_str(groups).map_err(|fault| fields.fault(format!("allow_groups: {fault}")))?
+        },
     })
 }
 

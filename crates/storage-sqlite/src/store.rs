@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_domain::{
-    Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Clock, Commit, Device, DeviceId, Entropy, LoginName,
-    RadiusClient, Resource, ResourceId, Secret, Timestamp, User, UserId, UserSnapshot,
+    Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Clock, Commit, Device, DeviceId, Directory,
+    DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Timestamp, User, UserId,
+    UserSnapshot,
 };
 use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, WriterFigures};
 use data_encoding::BASE64URL_NOPAD;
@@ -183,10 +184,19 @@ async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
             return Err(StoreError::Newer { found, known });
         }
     }
+    // Tables that others refer to can only be replaced with this off (sqlite.org/lang_altertable.html, section 7), and
+    // it cannot be switched within a transaction.
+    sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut *conn).await.map_err(failed)?;
     MIGRATIONS.run_direct(None, conn, false).await.map_err(|fault| match fault {
         MigrateError::Execute(_) | MigrateError::ExecuteMigration(..) => unavailable(&fault),
         other => inconsistent("_sqlx_migrations", other.to_string()),
-    })
+    })?;
+    let astray = sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut *conn).await.map_err(failed)?;
+    if astray.is_some() {
+        return Err(inconsistent("sqlite_schema", "rows refer to others that are not there"));
+    }
+    sqlx::query("PRAGMA foreign_keys = ON").execute(&mut *conn).await.map_err(failed)?;
+    Ok(())
 }
 
 /// Notes a known text, sealed, in a new database; opens it in an old one.
@@ -256,8 +266,23 @@ impl Store for SqliteStore {
     }
 
     async fn user_by_name(&self, name: &LoginName) -> Result<Option<User>, StoreError> {
-        const READ: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.name_folded = ?1");
+        const READ: &str =
+            concat!("SELECT ", user_columns!(), " FROM users u WHERE u.name_folded = ?1 AND u.directory IS NULL");
         let row = self.one(sqlx::query(READ).bind(name.folded())).await?;
+        row.map(|row| rows::user(&mut Fields::new(&row, "users"))).transpose()
+    }
+
+    async fn users_named(&self, name: &LoginName) -> Result<Vec<User>, StoreError> {
+        const READ: &str =
+            concat!("SELECT ", user_columns!(), " FROM users u WHERE u.name_folded = ?1 ORDER BY u.directory, u.entry");
+        let rows = self.all(sqlx::query(READ).bind(name.folded())).await?;
+        rows.iter().map(|row| rows::user(&mut Fields::new(row, "users"))).collect()
+    }
+
+    async fn user_by_entry(&self, directory: DirectoryId, entry: &EntryId) -> Result<Option<User>, StoreError> {
+        const READ: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.directory = ?1 AND u.entry = ?2");
+        let query = sqlx::query(READ).bind(directory.as_uuid().as_bytes().as_slice()).bind(entry.as_str());
+        let row = self.one(query).await?;
         row.map(|row| rows::user(&mut Fields::new(&row, "users"))).transpose()
     }
 
@@ -268,7 +293,8 @@ impl Store for SqliteStore {
     }
 
     async fn users(&self) -> Result<Vec<User>, StoreError> {
-        const READ: &str = concat!("SELECT ", user_columns!(), " FROM users u ORDER BY u.name_folded");
+        const READ: &str =
+            concat!("SELECT ", user_columns!(), " FROM users u ORDER BY u.name_folded, u.directory, u.entry");
         let rows = self.all(sqlx::query(READ)).await?;
         rows.iter().map(|row| rows::user(&mut Fields::new(row, "users"))).collect()
     }
@@ -278,7 +304,7 @@ impl Store for SqliteStore {
         const READ: &str = concat!(
             "SELECT 0, ",
             user_columns!(),
-            ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM users u WHERE u.id = ?1 UNION ALL SELECT 1, ",
+            ", NULL, NULL, NULL, NULL, NULL, NULL FROM users u WHERE u.id = ?1 UNION ALL SELECT 1, ",
             device_columns!(),
             " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.user = ?1 AND d.state <> 'removed' \
              UNION ALL SELECT 2, l.user, l.resource, l.version, l.state, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
@@ -352,7 +378,7 @@ impl Store for SqliteStore {
 
     async fn resources(&self) -> Result<Vec<(Resource, Vec<RadiusClient>)>, StoreError> {
         const READ: &str = "SELECT r.id, r.name, r.kind, r.first_factor, r.retries, r.answer_by, r.created_at, \
-             c.id IS NOT NULL, c.id, c.resource, c.networks, c.secret_sealed, c.require_message_authenticator \
+             r.directory, r.allow_groups, c.id IS NOT NULL, c.id, c.resource, c.networks, c.secret_sealed, c.require_message_authenticator \
              FROM resources r LEFT JOIN radius_clients c ON c.resource = r.id ORDER BY r.name_folded, c.id";
         let mut resources: Vec<(Resource, Vec<RadiusClient>)> = Vec::new();
         let mut last: Option<ResourceId> = None;
@@ -370,6 +396,13 @@ impl Store for SqliteStore {
             }
         }
         Ok(resources)
+    }
+
+    async fn directories(&self) -> Result<Vec<Directory>, StoreError> {
+        const READ: &str = "SELECT id, name, settings, password_sealed, lockout_threshold, lockout_window, created_at \
+             FROM directories ORDER BY name_folded";
+        let rows = self.all(sqlx::query(READ)).await?;
+        rows.iter().map(|row| rows::directory(&mut Fields::new(row, "directories"), &self.vault)).collect()
     }
 
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {

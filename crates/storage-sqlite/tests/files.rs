@@ -56,6 +56,48 @@ async fn raw(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).foreign_keys(false).connect().await.unwrap()
 }
 
+/// What the program before wrote is all there afterwards.
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date_whole() {
+    let (new, old) = (Dir::new(), Dir::new());
+    let store = new.store().await.unwrap();
+    fill(&store).await;
+    let before = dump(&store).await;
+    store.close().await;
+
+    let mut first = sqlx::migrate!();
+    first.migrations.to_mut().retain(|migration| migration.version == 1);
+    let options = SqliteConnectOptions::new().filename(old.path()).create_if_missing(true).foreign_keys(false);
+    let mut conn = options.connect().await.unwrap();
+    first.run(&mut conn).await.unwrap();
+    let attach = format!("ATTACH '{}' AS new", new.path().display());
+    sqlx::query(AssertSqlSafe(attach)).execute(&mut conn).await.unwrap();
+    for (table, columns) in [
+        ("deployment", "*"),
+        ("server_secrets", "*"),
+        ("users", "id, name, name_folded, display_name, enabled, password, created_at"),
+        ("devices", "*"),
+        ("totp_steps", "*"),
+        ("resources", "id, name, name_folded, kind, first_factor, retries, answer_by, created_at"),
+        ("radius_clients", "*"),
+        ("audit", "*"),
+    ] {
+        let copy = format!("INSERT INTO main.{table} SELECT {columns} FROM new.{table}");
+        sqlx::query(AssertSqlSafe(copy)).execute(&mut conn).await.unwrap();
+    }
+    conn.close().await.unwrap();
+
+    let store = old.store().await.unwrap();
+    assert_eq!(dump(&store).await, before);
+    // What belongs to a user still goes with the user.
+    let alice = store.users().await.unwrap().remove(0);
+    store.commit(with_record(vec![Write::RemoveUser(alice.id)])).await.unwrap();
+    store.close().await;
+    let mut conn = raw(&old.path()).await;
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM devices").fetch_one(&mut conn).await.unwrap();
+    assert_eq!(left, 1);
+}
+
 /// Changes the file behind the store's back.
 async fn tamper(path: &Path, sql: &str) {
     let mut conn = raw(path).await;

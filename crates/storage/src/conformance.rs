@@ -23,10 +23,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditEvent, AuditHash, Challenge, ChallengeId, ChallengeState, ClientId,
-    Closing, ClosingState, Commit, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Entropy,
-    EventKind, HostileText, LimitScope, Limits, LoginId, LoginName, NumberMode, PasswordHash, Primary,
-    PushSubscription, RadiusClient, Reason, Resource, ResourceId, ResourceKind, Retries, Secret, Timestamp, TotpSeed,
-    User, UserId, UserVerification, UserVerificationReached, Write, verify_chain,
+    Closing, ClosingState, Commit, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Directory,
+    DirectoryId, Entropy, EntryId, EventKind, HostileText, LimitScope, Limits, Lockout, LoginId, LoginName, NumberMode,
+    PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource, ResourceId, ResourceKind, Retries, Secret,
+    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
 };
 use tokio::task::JoinSet;
 
@@ -70,6 +70,8 @@ macro_rules! conformance_tests {
             activations_are_used_once_and_in_time
             activations_are_found_by_handle_and_token
             resources_have_names_and_secrets_of_their_own
+            directories_have_names_and_passwords_of_their_own
+            s63_an_entry_is_one_user_for_good
             snapshots_are_complete
             challenges_come_back_whole_and_in_order
             c090_audit_keeps_every_octet_in_order
@@ -146,6 +148,7 @@ impl Maker {
     pub fn user(&self, name: &str) -> User {
         User {
             id: UserId::new(NOW, self.entropy()),
+            origin: UserOrigin::Local,
             name: LoginName::new(name).unwrap(),
             display_name: format!("{name} in full"),
             enabled: true,
@@ -218,6 +221,24 @@ impl Maker {
         }
     }
 
+    /// A directory.
+    pub fn directory(&self, name: &str) -> Directory {
+        Directory {
+            id: DirectoryId::new(NOW, self.entropy()),
+            name: name.to_owned(),
+            settings: format!("{{\"base_dn\":\"DC={name}\"}}"),
+            password: Secret::new(format!("password of {name}").into_bytes()),
+            lockout: Lockout { threshold: 10, window: Duration::from_secs(600) },
+            created_at: NOW,
+        }
+    }
+
+    /// A user who is an entry of a directory.
+    pub fn user_of(&self, directory: &Directory, entry: &str, name: &str) -> User {
+        let entry = EntryId::from_text(entry.to_owned());
+        User { origin: UserOrigin::Directory { directory: directory.id, entry }, password: None, ..self.user(name) }
+    }
+
     /// A resource with its client.
     pub fn resource(&self, name: &str, secret: &str) -> (Resource, RadiusClient) {
         let id = ResourceId::new(NOW, self.entropy());
@@ -226,6 +247,8 @@ impl Maker {
             name: name.to_owned(),
             kind: ResourceKind::Radius,
             primary: Primary::Local,
+            directory: None,
+            allow_groups: Vec::new(),
             retries: Retries::Collide,
             answer_by: Duration::from_millis(45_500),
             created_at: NOW,
@@ -340,6 +363,9 @@ pub async fn dump(store: &dyn Store) -> String {
         for client in clients {
             writeln!(out, "{:?}", client.secret.expose()).unwrap();
         }
+    }
+    for directory in store.directories().await.unwrap() {
+        writeln!(out, "{directory:?} {:?}", directory.password.expose()).unwrap();
     }
     for handle in ["AAAA", "BBBB", "CCCC"] {
         writeln!(out, "{:?}", store.activation_by_handle(handle).await.unwrap()).unwrap();
@@ -1124,6 +1150,85 @@ pub async fn resources_have_names_and_secrets_of_their_own(backend: &dyn Backend
     // What is gone is free again.
     holds(&*store, vec![Write::RemoveResource(vpn.0.id), add(&maker.resource("vpn", "third secret"))]).await;
     assert_eq!(store.resources().await.unwrap().len(), 2);
+    store.close().await;
+}
+
+/// Directories have unique names, come back whole, and stay while somebody needs them.
+pub async fn directories_have_names_and_passwords_of_their_own(backend: &dyn Backend) {
+    let (maker, store) = (Maker::default(), backend.open().await);
+    let (mut corp, lab) = (maker.directory("corp"), maker.directory("Lab"));
+    let add = |directory: &Directory| Write::AddDirectory(Box::new(directory.clone()));
+    let set = |directory: &Directory| Write::SetDirectory(Box::new(directory.clone()));
+    holds(&*store, vec![add(&corp), add(&lab)]).await;
+    refused(&*store, vec![add(&maker.directory("CORP"))], 0).await;
+    refused(&*store, vec![set(&maker.directory("other"))], 0).await;
+    refused(&*store, vec![set(&Directory { name: "lab".to_owned(), ..corp.clone() })], 0).await;
+    corp = Directory {
+        name: "Corp".to_owned(),
+        settings: "{}".to_owned(),
+        password: Secret::new(b"another".to_vec()),
+        lockout: Lockout { threshold: 0, window: Duration::from_secs(60) },
+        ..corp
+    };
+    holds(&*store, vec![set(&corp)]).await;
+    assert_eq!(store.directories().await.unwrap(), [corp.clone(), lab.clone()]);
+
+    // A resource and a user hold it; neither comes without it.
+    let (mut vpn, client) = maker.resource("vpn", "a secret");
+    let resource =
+        |vpn: &Resource| Write::AddResource { resource: Box::new(vpn.clone()), client: Box::new(client.clone()) };
+    vpn.directory = Some(maker.directory("nowhere").id);
+    refused(&*store, vec![resource(&vpn)], 0).await;
+    vpn = Resource {
+        primary: Primary::Directory,
+        directory: Some(corp.id),
+        allow_groups: vec!["GG-VPN".to_owned(), "CN=\"x\",DC=y".to_owned()],
+        ..vpn
+    };
+    holds(&*store, vec![resource(&vpn)]).await;
+    assert_eq!(store.resources().await.unwrap()[0].0, vpn);
+    let nowhere = Resource { directory: Some(maker.directory("nowhere").id), ..vpn.clone() };
+    let change = Write::SetResource { resource: Box::new(nowhere), client: Box::new(client.clone()) };
+    refused(&*store, vec![change], 0).await;
+    refused(&*store, vec![Write::RemoveDirectory(corp.id)], 0).await;
+    let alice = maker.user_of(&corp, "e1", "alice");
+    refused(&*store, vec![Write::AddUser(maker.user_of(&maker.directory("nowhere"), "e1", "alice"))], 0).await;
+    holds(&*store, vec![Write::AddUser(alice.clone()), Write::RemoveResource(vpn.id)]).await;
+    refused(&*store, vec![Write::RemoveDirectory(corp.id)], 0).await;
+    holds(&*store, vec![Write::RemoveUser(alice.id), Write::RemoveDirectory(corp.id)]).await;
+    refused(&*store, vec![Write::RemoveDirectory(corp.id)], 0).await;
+    assert_eq!(store.directories().await.unwrap(), [lab]);
+    store.close().await;
+}
+
+/// Users of directories are found by their entry; names are only shown, and those of local users stay theirs.
+pub async fn s63_an_entry_is_one_user_for_good(backend: &dyn Backend) {
+    let Peopled { maker, store, user, .. } = peopled(backend).await;
+    let (corp, lab) = (maker.directory("corp"), maker.directory("lab"));
+    holds(&*store, [&corp, &lab].map(|d| Write::AddDirectory(Box::new(d.clone()))).into()).await;
+    // Two logins at once bring the same entry in.
+    let together = (0..8).map(|_| Write::AddUser(maker.user_of(&corp, "e1", "Alice"))).collect();
+    assert_eq!(race(&store, together).await, 1);
+    let entry = |text: &str| EntryId::from_text(text.to_owned());
+    let first = store.user_by_entry(corp.id, &entry("e1")).await.unwrap().unwrap();
+    let (second, third) = (maker.user_of(&corp, "e2", "alice"), maker.user_of(&lab, "e1", "alice"));
+    holds(&*store, vec![Write::AddUser(second.clone()), Write::AddUser(third.clone())]).await;
+    assert_eq!(store.user_by_entry(lab.id, &entry("e1")).await.unwrap(), Some(third.clone()));
+    assert_eq!(store.user_by_entry(lab.id, &entry("e2")).await.unwrap(), None);
+    let alice = LoginName::new("ALICE").unwrap();
+    assert_eq!(store.user_by_name(&alice).await.unwrap(), Some(user.clone()), "only who was added here");
+    let ids = |users: Vec<User>| users.iter().map(|user| user.id).collect::<std::collections::BTreeSet<_>>();
+    let all = [user.id, first.id, second.id, third.id].into();
+    assert_eq!(ids(store.users_named(&alice).await.unwrap()), all);
+    refused(&*store, vec![Write::AddUser(maker.user("alice"))], 0).await;
+
+    // Another name, the same user.
+    let renamed = |id| Write::SetUserName { id, name: LoginName::new("Ann").unwrap(), display_name: "Ann".to_owned() };
+    holds(&*store, vec![renamed(first.id)]).await;
+    refused(&*store, vec![renamed(user.id)], 0).await;
+    let found = store.user_by_entry(corp.id, &entry("e1")).await.unwrap().unwrap();
+    assert_eq!((found.id, found.name.as_str(), found.display_name.as_str()), (first.id, "Ann", "Ann"));
+    assert_eq!(store.snapshot(first.id).await.unwrap().unwrap().user, found);
     store.close().await;
 }
 

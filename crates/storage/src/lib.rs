@@ -10,8 +10,8 @@ mod vault;
 
 use async_trait::async_trait;
 use countersign_domain::{
-    Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Commit, Device, DeviceId, LoginName, RadiusClient,
-    Resource, Secret, Timestamp, User, UserId, UserSnapshot,
+    Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Commit, Device, DeviceId, Directory, DirectoryId,
+    EntryId, LoginName, RadiusClient, Resource, Secret, Timestamp, User, UserId, UserSnapshot,
 };
 pub use vault::{KEY_OCTETS, Place, Vault, VaultError};
 
@@ -98,8 +98,12 @@ pub trait Store: Send + Sync + 'static {
     /// `fresh`, every later call returns what was stored then.
     async fn server_secret(&self, name: &'static str, fresh: Secret) -> Result<Secret, StoreError>;
 
-    /// The user with this name, in any spelling.
+    /// The user with this name, in any spelling, who was added here.
     async fn user_by_name(&self, name: &LoginName) -> Result<Option<User>, StoreError>;
+    /// All users with this name, in any spelling, wherever they come from.
+    async fn users_named(&self, name: &LoginName) -> Result<Vec<User>, StoreError>;
+    /// The user who is this entry of this directory.
+    async fn user_by_entry(&self, directory: DirectoryId, entry: &EntryId) -> Result<Option<User>, StoreError>;
     /// The user.
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
     /// All users, by name.
@@ -126,6 +130,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// All resources with their clients, by name.
     async fn resources(&self) -> Result<Vec<(Resource, Vec<RadiusClient>)>, StoreError>;
+
+    /// All directories, by name.
+    async fn directories(&self) -> Result<Vec<Directory>, StoreError>;
 
     /// Records behind number `after`, oldest first, at most `limit`.
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;

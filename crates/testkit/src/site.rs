@@ -7,7 +7,7 @@ use std::sync::Arc;
 use countersign_desk::{Desk, DeskConfig, hash_password};
 use countersign_domain::{
     AuditEvent, AuditRecord, ClientId, Clock, Commit, Entropy, EventKind, LoginName, Primary, RadiusClient, Resource,
-    ResourceId, ResourceKind, Retries, Secret, User, UserId, Write,
+    ResourceId, ResourceKind, Retries, Secret, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::Vault;
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
@@ -80,6 +80,7 @@ impl Site {
         };
         let user = User {
             id,
+            origin: UserOrigin::Local,
             name: LoginName::new(name).expect("a login name"),
             display_name: name.to_owned(),
             enabled: true,
@@ -118,6 +119,8 @@ impl Site {
             name: new.name.to_owned(),
             kind: ResourceKind::Radius,
             primary: new.primary,
+            directory: None,
+            allow_groups: Vec::new(),
             retries: Retries::Join,
             answer_by: new.answer_by,
             created_at: now,

@@ -346,6 +346,8 @@ pub(super) async fn add(
         name: new.name,
         kind,
         primary: new.primary.as_deref().map_or(Ok(Primary::Local), primary)?,
+        directory: None,
+        allow_groups: Vec::new(),
         retries: new.retries.as_deref().map_or(Ok(Retries::Join), retries)?,
         answer_by: new.answer_by.map_or(Ok(Resource::ANSWER_BY_DEFAULT), answer_by)?,
         created_at: now,

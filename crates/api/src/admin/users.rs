@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_desk::hash_password;
 use countersign_domain::{
-    Commit, DeviceState, EventKind, HostileText, LimitScope, LoginName, Secret, User, UserId, UserSnapshot, Write,
+    Commit, DeviceState, EventKind, HostileText, LimitScope, LoginName, Secret, User, UserId, UserOrigin, UserSnapshot,
+    Write,
 };
 use countersign_storage::CommitError;
 use serde::{Deserialize, Serialize};
@@ -153,6 +154,7 @@ pub(super) async fn add(
     let now = api.desk.clock().now();
     let user = User {
         id: UserId::new(now, &**api.desk.entropy()),
+        origin: UserOrigin::Local,
         name,
         display_name,
         enabled: true,

@@ -11,6 +11,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
     match (live.request.resource.primary, &live.request.credential) {
         (Primary::Local, Credential::None) => refuse(view, live, Reason::PasswordWrong, Vec::new()),
         (Primary::Local, Credential::Password(password)) => local(view, live, password),
+        (Primary::Directory, _) => refuse(view, live, Reason::Unavailable, Vec::new()),
         (Primary::None, credential) => {
             let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
             if !snapshot.user.enabled {

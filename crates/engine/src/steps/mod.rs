@@ -84,7 +84,7 @@ fn refuse_and(view: &View<'_>, live: &Live, reason: Reason, writes: Vec<Write>, 
 /// Which counters the pushes of a login go by.
 fn push_scope(user: UserId, live: &Live) -> LimitScope {
     match live.request.resource.primary {
-        Primary::Local => LimitScope::User(user),
+        Primary::Local | Primary::Directory => LimitScope::User(user),
         Primary::None => LimitScope::UserAt(user, live.request.resource.id),
     }
 }

@@ -14,7 +14,7 @@ use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
     DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Door, HostileText, LimitScope, LoginId, LoginName,
     LoginRequest, PasswordHash, Primary, Reason, Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source,
-    Timestamp, TotpSeed, User, UserId, UserVerificationReached, Verdict, totp,
+    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PasswordOutcome, SignatureCheck,
@@ -193,6 +193,8 @@ impl World {
                 name: name.to_owned(),
                 kind: ResourceKind::Radius,
                 primary,
+                directory: None,
+                allow_groups: Vec::new(),
                 retries: if self.rng.random_ratio(4, 5) { Retries::Join } else { Retries::Collide },
                 answer_by: Duration::from_secs(self.rng.random_range(5..70)),
                 created_at: now,
@@ -204,6 +206,7 @@ impl World {
             let name = format!("user{number}");
             let user = User {
                 id,
+                origin: UserOrigin::Local,
                 name: LoginName::new(&name).unwrap(),
                 display_name: name.clone(),
                 enabled: true,
@@ -393,10 +396,12 @@ impl World {
         let credential = match (resource.primary, self.rng.random_range(0..10)) {
             (Primary::None, 0..6) => Credential::None,
             (Primary::None, _) => Credential::Password(Secret::new(code)),
-            (Primary::Local, 0..6) => Credential::Password(Secret::new(PASSWORD.to_vec())),
-            (Primary::Local, 6 | 7) => Credential::Password(Secret::new([PASSWORD, b",", &code].concat())),
-            (Primary::Local, 8) => Credential::Password(Secret::new(b"wrong".to_vec())),
-            (Primary::Local, _) => Credential::None,
+            (Primary::Local | Primary::Directory, 0..6) => Credential::Password(Secret::new(PASSWORD.to_vec())),
+            (Primary::Local | Primary::Directory, 6 | 7) => {
+                Credential::Password(Secret::new([PASSWORD, b",", &code].concat()))
+            }
+            (Primary::Local | Primary::Directory, 8) => Credential::Password(Secret::new(b"wrong".to_vec())),
+            (Primary::Local | Primary::Directory, _) => Credential::None,
         };
         let known_source = self.rng.random_ratio(3, 4);
         LoginRequest {
@@ -565,7 +570,7 @@ impl World {
     fn opened(&mut self, challenge: &Challenge) {
         let known = &self.logins[&challenge.login];
         let scope = match known.request.resource.primary {
-            Primary::Local => LimitScope::User(challenge.user),
+            Primary::Local | Primary::Directory => LimitScope::User(challenge.user),
             Primary::None => LimitScope::UserAt(challenge.user, challenge.resource),
         };
         self.origin_of_challenge.insert(challenge.id, known.origin);

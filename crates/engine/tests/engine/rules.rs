@@ -8,7 +8,7 @@ use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, ClientId, ClosingState, Credential, Decision, DecisionRecord, Device,
     DeviceId, DevicePublicKey, DeviceState, Door, LimitScope, Limits, LoginId, LoginName, LoginRequest, PasswordHash,
     Primary, Reason, Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User,
-    UserId, UserVerificationReached, Verdict, totp,
+    UserId, UserOrigin, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Notice, Now, PasswordOutcome, SignatureCheck, Subject,
@@ -59,6 +59,8 @@ impl Play {
                 name: name.to_owned(),
                 kind: ResourceKind::Radius,
                 primary,
+                directory: None,
+                allow_groups: Vec::new(),
                 retries: Retries::Join,
                 answer_by: Duration::from_secs(60),
                 created_at: at,
@@ -95,6 +97,7 @@ impl Play {
     fn add_user(&mut self, id: UserId, name: &str) {
         let user = User {
             id,
+            origin: UserOrigin::Local,
             name: LoginName::new(name).unwrap(),
             display_name: name.to_owned(),
             enabled: true,

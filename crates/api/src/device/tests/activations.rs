@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 use axum::http::Request;
 use countersign_desk::{Desk, DeskConfig};
 use countersign_device_protocol::{code::ActivationCode, keys::SigningKey, origin::Origin};
-use countersign_domain::{Clock, Entropy, LoginName, User, UserId, Write};
+use countersign_domain::{Clock, Entropy, LoginName, User, UserId, UserOrigin, Write};
 use countersign_storage::Vault;
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
 use countersign_testkit::{FakeClock, SeededEntropy, SoftPhone};
@@ -345,6 +345,7 @@ async fn s24_s31_neither_seed_nor_code_nor_token_nor_key_is_in_the_database() {
     let ada = UserId::new(clock.now(), &*entropy);
     let user = User {
         id: ada,
+        origin: UserOrigin::Local,
         name: LoginName::new("ada").unwrap(),
         display_name: "Ada".to_owned(),
         enabled: true,
