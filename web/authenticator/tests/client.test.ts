@@ -57,7 +57,8 @@ describe('a request', () => {
   it('mends the clock by what the server says', async () => {
     answers = [greeting(), problem(401, 'proof_expired', 'n', { time: '1970-01-01T01:00:00Z' }), new Response(null, { status: 204 })];
     expect(await client().call(key, 'PUT', 'push', 'null')).toBeUndefined();
-    expect(proofs.map(({ iat }) => iat)).toEqual([undefined, 1_000, 3_600]);
+    // The clock goes on while the test runs.
+    expect(proofs.map(({ iat }) => (iat === undefined ? iat : Math.floor(iat)))).toEqual([undefined, 1_000, 3_600]);
   });
 
   it('that is refused says how', async () => {
