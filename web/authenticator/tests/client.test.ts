@@ -58,7 +58,7 @@ describe('a request', () => {
     answers = [greeting(), problem(401, 'proof_expired', 'n', { time: '1970-01-01T01:00:00Z' }), new Response(null, { status: 204 })];
     expect(await client().call(key, 'PUT', 'push', 'null')).toBeUndefined();
     // The clock goes on while the test runs.
-    expect(proofs.map(({ iat }) => (iat === undefined ? iat : Math.floor(iat)))).toEqual([undefined, 1_000, 3_600]);
+    expect(proofs.map(({ iat }) => (typeof iat === 'number' ? Math.floor(iat) : iat))).toEqual([undefined, 1_000, 3_600]);
   });
 
   it('that is refused says how', async () => {
