@@ -127,27 +127,17 @@ changetype: modify
 replace: pwdLastSet
 pwdLastSet: 0
 
-dn: CN=One Second,CN=Password Settings Container,CN=System,$BASE
-changetype: add
-objectClass: msDS-PasswordSettings
-msDS-PasswordSettingsPrecedence: 1
-msDS-PasswordReversibleEncryptionEnabled: FALSE
-msDS-PasswordHistoryLength: 0
-msDS-PasswordComplexityEnabled: FALSE
-msDS-MinimumPasswordLength: 0
-msDS-MinimumPasswordAge: 0
-msDS-MaximumPasswordAge: -10000000
-msDS-LockoutThreshold: 0
-msDS-LockoutObservationWindow: -10000000
-msDS-LockoutDuration: -10000000
-msDS-PSOAppliesTo: CN=Password Expired,CN=Users,$BASE
-
 LDIF
 }
 primary_group() {
   local sid
   sid=$(ldbsearch -H "$SAM" '(sAMAccountName=GG-Primary)' objectSid | sed -n 's/^objectSid: .*-//p')
   printf 'dn: CN=Primary,CN=Users,%s\nchangetype: modify\nreplace: primaryGroupID\nprimaryGroupID: %s\n' "$BASE" "$sid"
+}
+
+# Nobody may set this to a time of the past; the control (DSDB_CONTROL_BYPASS_PASSWORD_HASH_OID) says to let it be.
+old_password() {
+  printf 'dn: CN=Password Expired,CN=Users,%s\nchangetype: modify\nreplace: pwdLastSet\npwdLastSet: 132223104000000000\n' "$BASE"
 }
 
 start_dc() {
@@ -176,8 +166,10 @@ case ${1:-} in
     if [ ! -e "$STATE/made" ]; then
       provision
       accounts >"$STATE/accounts.ldif"
-      { ldbmodify -H "$SAM" "$STATE/accounts.ldif" && primary_group | ldbmodify -H "$SAM"; } >"$STATE/accounts.log" 2>&1 ||
-        { tail -n 20 "$STATE/accounts.log" >&2; die "the accounts could not be made"; }
+      {
+        ldbmodify -H "$SAM" "$STATE/accounts.ldif" && primary_group | ldbmodify -H "$SAM" &&
+          old_password | ldbmodify -H "$SAM" --controls=local_oid:1.3.6.1.4.1.7165.4.3.12:0
+      } >"$STATE/accounts.log" 2>&1 || { tail -n 20 "$STATE/accounts.log" >&2; die "the accounts could not be made"; }
       echo "LDAP_PORT=${LDAP_PORT:-$(free_port)} LDAPS_PORT=${LDAPS_PORT:-$(free_port)}" >"$STATE/environment"
       touch "$STATE/made"
     fi

@@ -21,7 +21,7 @@ modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload ppolicy
 pidfile $STATE/$1.slapd.pid
-allow bind_anon_cred
+allow bind_anon_cred bind_anon_dn
 sizelimit 500
 referral ldap://127.0.0.1:$REFERRAL_PORT/
 CONF
@@ -40,6 +40,7 @@ maxsize 16777216
 index objectClass,uid,member,entryUUID eq
 access to attrs=userPassword by anonymous auth by * none
 access to * by dn.exact=cn=svc,$BASE read by self read by anonymous auth by * none
+limits dn.exact=cn=svc,$BASE size.prtotal=unlimited
 overlay ppolicy
 CONF
 }

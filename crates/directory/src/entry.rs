@@ -187,13 +187,7 @@ impl Entry {
     /// Which attributes to ask for.
     pub(crate) fn attributes(settings: &Settings) -> Vec<String> {
         let of_kind: &[&str] = match settings.kind {
-            Kind::Ad => &[
-                "userAccountControl",
-                "msDS-User-Account-Control-Computed",
-                "accountExpires",
-                "pwdLastSet",
-                "uSNChanged",
-            ],
+            Kind::Ad => &["userAccountControl", "msDS-User-Account-Control-Computed", "accountExpires", "pwdLastSet"],
             Kind::Ldap => &[
                 "cn",
                 "nsAccountLock",

@@ -121,8 +121,14 @@ impl Directory {
             page: None,
             show_deleted: false,
         };
-        let deleted = since.zip(domain).map(|(since, domain)| Search {
-            base: format!("CN=Deleted Objects,{domain}"),
+        let mut container = domain.map(|domain| format!("CN=Deleted Objects,{domain}"));
+        if let Some(place) = &container
+            && !(since.is_some() && self.sees_deleted(&mut lease, place).await?)
+        {
+            container = None;
+        }
+        let deleted = since.zip(container).map(|(since, base)| Search {
+            base,
             scope: Scope::Subtree,
             filter: Filter::And(vec![
                 Filter::equals("isDeleted", "TRUE"),
@@ -137,6 +143,21 @@ impl Directory {
         // Where there are no change numbers, the mark is found while reading; until then it stays as it was.
         let mark = mark.or_else(|| query.since.clone().filter(|_| !everything));
         Ok(UserPages { directory: self, lease, state: State::Users(Vec::new()), users, deleted, everything, mark })
+    }
+
+    /// Whether the service account may see what was deleted. One that may not gets no error, only nothing.
+    async fn sees_deleted(&self, lease: &mut Lease, container: &str) -> Result<bool, DirectoryError> {
+        let search = Search {
+            base: container.to_owned(),
+            scope: Scope::Base,
+            filter: Filter::equals("isDeleted", "TRUE"),
+            attributes: vec!["isDeleted".to_owned()],
+            limit: 1,
+            page: None,
+            show_deleted: true,
+        };
+        let found = self.pool.search_leased(lease, &search).await?;
+        Ok(found.outcome.code == code::SUCCESS && found.entries.iter().any(|raw| raw.is_true("isDeleted")))
     }
 
     /// The mark of the domain controller as it is now, and the DN of its domain.
@@ -224,7 +245,7 @@ impl UserPages<'_> {
         self.everything
     }
 
-    /// Whether deletions are told; certain after the last page.
+    /// Whether deletions are told: not to an account that may not see them.
     pub const fn deletions(&self) -> Deletions {
         if self.deleted.is_some() { Deletions::Told } else { Deletions::NotTold }
     }

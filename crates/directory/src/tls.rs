@@ -51,13 +51,34 @@ pub(crate) fn fault(error: &std::io::Error) -> TlsFault {
     };
     match error {
         RustlsError::InvalidCertificate(fault) => match fault {
-            CertificateError::UnknownIssuer => TlsFault::UnknownCa,
+            // A bad signature is what a CA leaves behind that was made anew under its old name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownCa,
             CertificateError::NotValidForName => TlsFault::WrongName(Vec::new()),
-            CertificateError::NotValidForNameContext { presented, .. } => TlsFault::WrongName(presented.clone()),
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                TlsFault::WrongName(presented.iter().map(|name| plain(name)).collect())
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsFault::NotYetValid,
             other => TlsFault::Certificate(other.to_string()),
         },
         other => TlsFault::Handshake(other.to_string()),
+    }
+}
+
+/// `DnsName("example.com")` as rustls shows it, without what only programmers like.
+fn plain(name: &str) -> String {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_certificates_are_shown_plainly() {
+        assert_eq!(plain("DnsName(\"dc1.example.test\")"), "dc1.example.test");
+        assert_eq!(plain("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(plain("something else"), "something else");
     }
 }
