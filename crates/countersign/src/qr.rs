@@ -1,6 +1,11 @@
 //! QR codes for terminals and as pictures.
 
-use std::{fs, io::BufWriter, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs,
+    io::{self, BufWriter},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use fast_qr::{ECL, QRBuilder, QRCode};
@@ -63,30 +68,65 @@ pub(crate) fn terminal(text: &str, coloured: bool) -> Result<String> {
     Ok(out)
 }
 
-/// Writes the code as a picture that only its owner can read, for it is a secret.
-pub(crate) fn write_png(text: &str, path: &Path) -> Result<()> {
-    let modules = Modules::of(text)?;
-    let pixels = modules.side().saturating_mul(PIXELS);
-    let width = u32::try_from(pixels).context("the picture is too large")?;
-    let mut data = Vec::with_capacity(pixels.saturating_mul(pixels.div_ceil(8)));
-    for y in 0..pixels {
-        for first in (0..pixels).step_by(8) {
-            let octet = (0..8).fold(0_u8, |octet, bit| {
-                let x = first.saturating_add(bit);
-                let light = x >= pixels || !modules.is_dark(y / PIXELS, x / PIXELS);
-                octet << 1 | u8::from(light)
-            });
-            data.push(octet);
+/// A picture that is going to be written, which only its owner can read, for it is a secret.
+pub(crate) struct Picture<'a> {
+    path: &'a Path,
+    file: fs::File,
+    /// Whether the file was not there before.
+    new: bool,
+}
+
+impl<'a> Picture<'a> {
+    /// Opens the file; what is in it stays until the picture is written.
+    pub(crate) fn open(path: &'a Path) -> Result<Self> {
+        let open = |new| {
+            fs::OpenOptions::new().write(true).create(true).truncate(false).create_new(new).mode(0o600).open(path)
+        };
+        let (opened, new) = match open(true) {
+            Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => (open(false), false),
+            opened => (opened, true),
+        };
+        Ok(Self { path, file: opened.with_context(|| unwritten(path))?, new })
+    }
+
+    /// There will be no picture: leaves things as they were.
+    pub(crate) fn give_up(self) {
+        if self.new {
+            let _left_empty = fs::remove_file(self.path);
         }
     }
-    let said = || format!("the picture {} cannot be written", path.display());
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let mut encoder = png::Encoder::new(BufWriter::new(file.with_context(said)?), width, width);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(png::BitDepth::One);
-    let mut writer = encoder.write_header().with_context(said)?;
-    writer.write_image_data(&data).with_context(said)?;
-    writer.finish().with_context(said)
+
+    /// Writes the code.
+    pub(crate) fn write(self, text: &str) -> Result<()> {
+        let modules = Modules::of(text)?;
+        let pixels = modules.side().saturating_mul(PIXELS);
+        let width = u32::try_from(pixels).context("the picture is too large")?;
+        let mut data = Vec::with_capacity(pixels.saturating_mul(pixels.div_ceil(8)));
+        for y in 0..pixels {
+            for first in (0..pixels).step_by(8) {
+                let octet = (0..8).fold(0_u8, |octet, bit| {
+                    let x = first.saturating_add(bit);
+                    let light = x >= pixels || !modules.is_dark(y / PIXELS, x / PIXELS);
+                    octet << 1 | u8::from(light)
+                });
+                data.push(octet);
+            }
+        }
+        let said = || unwritten(self.path);
+        if self.file.metadata().with_context(said)?.is_file() {
+            self.file.set_len(0).with_context(said)?;
+        }
+        let mut encoder = png::Encoder::new(BufWriter::new(self.file), width, width);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::One);
+        let mut writer = encoder.write_header().with_context(said)?;
+        writer.write_image_data(&data).with_context(said)?;
+        writer.finish().with_context(said)
+    }
+}
+
+fn unwritten(path: &Path) -> String {
+    format!("the picture {} cannot be written", path.display())
 }
 
 #[cfg(test)]
@@ -118,9 +158,14 @@ mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qr.png");
-        write_png(TEXT, &path).unwrap();
-        let mut reader =
-            png::Decoder::new(std::io::BufReader::new(fs::File::open(&path).unwrap())).read_info().unwrap();
+        Picture::open(&path).unwrap().give_up();
+        assert!(!path.exists());
+        // Something longer was there before.
+        fs::write(&path, vec![0; 1 << 16]).unwrap();
+        Picture::open(&path).unwrap().give_up();
+        Picture::open(&path).unwrap().write(TEXT).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 1 << 14);
+        let mut reader = png::Decoder::new(io::BufReader::new(fs::File::open(&path).unwrap())).read_info().unwrap();
         let mut octets = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut octets).unwrap();
         let modules = Modules::of(TEXT).unwrap();

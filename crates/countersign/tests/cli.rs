@@ -205,6 +205,14 @@ fn users_activations_resources_and_audit_from_beginning_to_end() {
     assert!(issued["qr"].as_str().unwrap().starts_with(&format!("http://localhost:{}/activate#v=1&t=", folder.app)));
     assert!(issued["expires_at"].as_str().unwrap().ends_with('Z') && issued["code"].as_str().unwrap().len() == 14);
     assert_eq!((&fs::read(&picture).unwrap()[..4], mode(&picture)), (&b"\x89PNG"[..], 0o600));
+    // What cannot be written is found out before anything is handed out; what is refused leaves no file.
+    let said = folder.refused(&["activation", "issue", "alice", "--png", "/no/such/folder/qr.png"], "");
+    assert!(said.contains("/no/such/folder/qr.png cannot be written"), "{said}");
+    let records = folder.ask(&["audit", "list", "--event", "activation.issued"], "");
+    assert_eq!(records.as_array().unwrap().len(), 1);
+    let none = folder.data.join("none.png");
+    folder.refused(&["activation", "issue", "nobody", "--png", none.to_str().unwrap()], "");
+    assert!(!none.exists());
     let shown = folder.done(&["activation", "issue", "alice"], "");
     assert!(shown.contains('█') && shown.contains("code") && shown.contains("http://localhost"), "{shown}");
     assert!(folder.refused(&["activation", "issue", "alice", "--expires", "25h"], "").contains("24 hours"));

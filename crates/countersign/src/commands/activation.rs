@@ -15,10 +15,19 @@ use crate::{
 pub(crate) async fn run(command: ActivationCommand, data: &Path, output: Output) -> Result<(), Failure> {
     let ActivationCommand::Issue { user, expires, png } = command;
     let client = Client::new(data)?;
-    let issued = issue(&client, &user, expires).await?;
-    if let Some(path) = &png {
-        qr::write_png(&issued.qr, path)?;
-    }
+    // Before anything is handed out, for that would end an older activation.
+    let picture = png.as_deref().map(qr::Picture::open).transpose()?;
+    let issued = match (issue(&client, &user, expires).await, picture) {
+        (Ok(issued), Some(picture)) => {
+            picture.write(&issued.qr)?;
+            issued
+        }
+        (Ok(issued), None) => issued,
+        (Err(failure), picture) => {
+            picture.into_iter().for_each(qr::Picture::give_up);
+            return Err(failure);
+        }
+    };
     if output.is_json() {
         output.document(&issued);
     } else {
