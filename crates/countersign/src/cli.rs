@@ -430,7 +430,7 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
             Command::Device(command) => commands::device::run(command, folder, output).await?,
             Command::Resource(command) => commands::resource::run(command, folder, output).await?,
             Command::Audit(command) => commands::audit::run(command, folder, output).await?,
-            Command::Phone { state, command } => commands::phone::run(command, &state).await?,
+            Command::Phone { state, command } => commands::phone::run(command, &state, output).await?,
             Command::RadiusLogin(login) => return commands::radius_login::run(login, output).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use countersign_api::admin::{AdminProblem, is_harmless, to_vec};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Why a command ends without success.
 pub(crate) enum Failure {
@@ -118,12 +118,9 @@ impl Output {
             Failure::Reported => {}
             Failure::Problem(problem) if self.json => self.error_document(problem),
             Failure::Problem(problem) => self.aside(&format!("error: {}", problem.detail)),
-            Failure::Local { code, fault } if self.json => self.error_document(&json!({
-                "type": "about:blank",
-                "title": "The command failed",
-                "code": code,
-                "detail": format!("{fault:#}"),
-            })),
+            Failure::Local { code, fault } if self.json => {
+                self.error_document(&local_problem(code, &format!("{fault:#}")));
+            }
             Failure::Local { fault, .. } => self.aside(&format!("error: {fault:#}")),
         }
     }
@@ -134,6 +131,11 @@ impl Output {
         line.push(b'\n');
         put(&mut io::stderr().lock(), &line);
     }
+}
+
+/// A problem of the command itself (RFC 9457).
+pub(crate) fn local_problem(code: &str, detail: &str) -> Value {
+    json!({"type": "about:blank", "title": "The command failed", "code": code, "detail": detail})
 }
 
 /// Whoever reads may have gone: that is no fault of the command.

@@ -7,16 +7,20 @@ use std::{
 };
 
 use anyhow::Context as _;
+use countersign_api::admin::to_vec;
 use countersign_domain::HostileText;
 use countersign_radius::{
     AttributeList, AttributeType, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError,
     SharedSecret, UserPassword, encode_request, verify_reply,
 };
+use serde::Serialize;
 use tokio::{
     net::{UdpSocket, lookup_host},
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 use zeroize::Zeroizing;
+
+use crate::output::local_problem;
 
 /// The server let the user in.
 pub(crate) const ACCEPTED: u8 = 0;
@@ -57,54 +61,103 @@ pub(crate) struct Args {
     pub(crate) resend_every: Option<Duration>,
 }
 
-/// Asks once. What came back goes to `out`, everything beside it to `err`; `terminal` says whether a person watches
-/// `err`. Gives back the exit code.
+/// Who reads what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// A person who sees on a terminal that it waits.
+    Watching,
+    /// A person, later.
+    Person,
+    /// A script, which gets one JSON document.
+    Script,
+}
+
+/// What came of a login, for scripts. The members are fixed.
+#[derive(Serialize)]
+struct Report {
+    /// `accepted`, `rejected`, `challenge` or `no_answer`.
+    result: &'static str,
+    /// How long it took, to the millisecond.
+    seconds: f64,
+    user: String,
+    server: String,
+    /// The Reply-Messages.
+    messages: Vec<String>,
+    /// What else is known, for people.
+    detail: Option<String>,
+}
+
+/// Asks once. What came back goes to `out`, everything beside it to `err`. Gives back the exit code.
 ///
 /// # Errors
 /// The system gives no socket or no random octets, or `out` cannot be written to.
-pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, terminal: bool) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, reader: Reader) -> anyhow::Result<u8> {
     let attempt = match Attempt::prepare(args).await? {
         Ok(attempt) => attempt,
         Err(usage) => {
-            writeln!(err, "error: {usage}")?;
+            if reader == Reader::Script {
+                json_line(err, &local_problem("usage", &usage.to_string()))?;
+            } else {
+                writeln!(err, "error: {usage}")?;
+            }
             return Ok(USAGE);
         }
     };
-    let outcome = attempt.wait(args, err, terminal).await?;
+    let outcome = attempt.wait(args, err, reader == Reader::Watching).await?;
     let seconds = attempt.started.elapsed().as_secs_f64();
-    let user = HostileText::from(args.user.as_str());
-    match outcome {
-        Outcome::Reply(reply) => {
-            let code = match reply.code {
-                Code::AccessAccept => {
-                    writeln!(out, "accepted: {user} may log on ({seconds:.1} s)")?;
-                    ACCEPTED
-                }
-                Code::AccessChallenge => {
-                    writeln!(out, "challenge: the server asks {user} for more ({seconds:.1} s)")?;
-                    CHALLENGED
-                }
-                Code::ProtocolError => {
-                    writeln!(out, "rejected: the server does not do what was asked of it ({seconds:.1} s)")?;
-                    REJECTED
-                }
-                _ => {
-                    let why = "the server does not say why; `countersign audit list` there does";
-                    writeln!(out, "rejected: {user} may not log on ({seconds:.1} s); {why}")?;
-                    REJECTED
-                }
-            };
-            for message in &reply.messages {
-                writeln!(out, "message: {message}")?;
+    let (user, server) = (HostileText::from(args.user.as_str()), attempt.server);
+    let (code, result, detail) = match &outcome {
+        Outcome::Reply(reply) => match reply.code {
+            Code::AccessAccept => (ACCEPTED, "accepted", None),
+            Code::AccessChallenge => (CHALLENGED, "challenge", None),
+            Code::ProtocolError => {
+                (REJECTED, "rejected", Some("the server does not do what was asked of it".to_owned()))
             }
-            Ok(code)
-        }
-        Outcome::Silence(silence) => {
-            writeln!(out, "no answer from {} ({seconds:.1} s)", attempt.server)?;
-            silence.explain(&attempt, err)?;
-            Ok(NO_ANSWER)
-        }
+            _ => {
+                let why = "the server does not say why; `countersign audit list` there does";
+                (REJECTED, "rejected", Some(why.to_owned()))
+            }
+        },
+        Outcome::Silence(silence) => (NO_ANSWER, "no_answer", Some(silence.explained(&attempt))),
+    };
+    let messages = match outcome {
+        Outcome::Reply(reply) => reply.messages,
+        Outcome::Silence(_) => Vec::new(),
+    };
+    if reader == Reader::Script {
+        let report = Report {
+            result,
+            seconds: (seconds * 1000.0).round() / 1000.0,
+            user: user.to_string(),
+            server: server.to_string(),
+            messages: messages.iter().map(ToString::to_string).collect(),
+            detail,
+        };
+        json_line(out, &report)?;
+        return Ok(code);
     }
+    match (code, detail) {
+        (NO_ANSWER, why) => {
+            writeln!(out, "no answer from {server} ({seconds:.1} s)")?;
+            writeln!(err, "{}", why.unwrap_or_default())?;
+        }
+        (REJECTED, why) => {
+            let why = why.unwrap_or_default();
+            writeln!(out, "rejected: {user} may not log on ({seconds:.1} s); {why}")?;
+        }
+        (CHALLENGED, _) => writeln!(out, "challenge: the server asks {user} for more ({seconds:.1} s)")?,
+        _ => writeln!(out, "accepted: {user} may log on ({seconds:.1} s)")?,
+    }
+    for message in &messages {
+        writeln!(out, "message: {message}")?;
+    }
+    Ok(code)
+}
+
+fn json_line(to: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    let mut line = to_vec(value);
+    line.push(b'\n');
+    to.write_all(&line)
 }
 
 /// What is wrong with the command.
@@ -165,29 +218,31 @@ struct Silence {
 }
 
 impl Silence {
-    fn explain(&self, attempt: &Attempt, err: &mut dyn Write) -> io::Result<()> {
+    fn explained(&self, attempt: &Attempt) -> String {
         let Attempt { server, local, .. } = attempt;
         if self.refused {
-            return writeln!(
-                err,
+            return format!(
                 "nothing listens on UDP port {} there: is the server running, and is that its [radius] listen?",
                 server.port()
             );
         }
         if let Some(fault) = &self.unbelieved {
-            return writeln!(
-                err,
+            return format!(
                 "replies came, but they cannot be believed ({fault}): the shared secret differs, the server is older \
                  than the fix of CVE-2024-3596 and sends no Message-Authenticator, or somebody forges them"
             );
         }
         let from = local.ip().to_canonical();
-        writeln!(err, "likely causes, the most frequent first:")?;
-        writeln!(err, "- the shared secret differs: a server drops such packets without a word and warns in its log")?;
-        writeln!(err, "- {from} belongs to no resource there: `countersign resource list` on the server")?;
-        writeln!(err, "- a firewall drops UDP port {} between {from} and {}", server.port(), server.ip())?;
-        writeln!(err, "- the server waits longer for the user than this command does: --timeout")?;
-        writeln!(err, "`countersign doctor` on the server says which packets it has seen")
+        format!(
+            "likely causes, the most frequent first:\n\
+             - the shared secret differs: a server drops such packets without a word and warns in its log\n\
+             - {from} belongs to no resource there: `countersign resource list` on the server\n\
+             - a firewall drops UDP port {} between {from} and {}\n\
+             - the server waits longer for the user than this command does: --timeout\n\
+             `countersign doctor` on the server says which packets it has seen",
+            server.port(),
+            server.ip()
+        )
     }
 }
 
@@ -371,8 +426,12 @@ mod tests {
     }
 
     async fn said(args: &Args) -> (u8, String, String) {
+        said_to(args, Reader::Person).await
+    }
+
+    async fn said_to(args: &Args, reader: Reader) -> (u8, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(args, &mut out, &mut err, false).await.unwrap();
+        let code = run(args, &mut out, &mut err, reader).await.unwrap();
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -406,6 +465,31 @@ mod tests {
         let (code, _, err) = said(&args(gone)).await;
         assert_eq!(code, NO_ANSWER);
         assert!(err.contains("nothing listens"), "{err}");
+    }
+
+    #[tokio::test]
+    async fn a_script_gets_one_document_and_nothing_beside_it() {
+        for (code, exit, result) in [
+            (Some(Code::AccessAccept), ACCEPTED, "accepted"),
+            (Some(Code::AccessReject), REJECTED, "rejected"),
+            (Some(Code::AccessChallenge), CHALLENGED, "challenge"),
+            (Some(Code::ProtocolError), REJECTED, "rejected"),
+            (None, NO_ANSWER, "no_answer"),
+        ] {
+            let args = Args { user: "al\nice".to_owned(), ..args(server(vec![code], SECRET, "hi\x1b[2J").await) };
+            let (found, out, err) = said_to(&args, Reader::Script).await;
+            assert_eq!((found, err.as_str(), out.lines().count()), (exit, "", 1));
+            let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+            assert_eq!((&report["result"], &report["user"]), (&result.into(), &"al\\u{a}ice".into()));
+            assert_eq!(report["server"], args.server);
+            assert!(report["seconds"].as_f64().unwrap() < 30.0);
+            let messages = code.map_or_else(Vec::new, |_| vec!["hi\\u{1b}[2J"]);
+            assert_eq!(report["messages"], serde_json::json!(messages));
+            assert_eq!(report["detail"].is_string(), matches!(exit, REJECTED | NO_ANSWER), "{report}");
+        }
+        let (code, out, err) = said_to(&Args { user: String::new(), ..args(DEFAULT_SERVER) }, Reader::Script).await;
+        let problem: serde_json::Value = serde_json::from_str(&err).unwrap();
+        assert_eq!((code, out.as_str(), &problem["code"]), (USAGE, "", &"usage".into()));
     }
 
     #[tokio::test]

@@ -6,18 +6,18 @@ use countersign_domain::Decision;
 
 use crate::{
     cli::{Answer, PhoneCommand},
-    output::Failure,
+    output::{Failure, Output},
     phone,
 };
 
-pub(crate) async fn run(command: PhoneCommand, state: &Path) -> Result<(), Failure> {
+pub(crate) async fn run(command: PhoneCommand, state: &Path, output: Output) -> Result<(), Failure> {
     match command {
         PhoneCommand::Activate { address, code: Some(code) } => {
             Box::pin(phone::activate(state, &address, &code)).await?;
         }
         PhoneCommand::Activate { address, code: None } => Box::pin(phone::activate_qr(state, &address)).await?,
         PhoneCommand::Watch { answer, once } => Box::pin(phone::watch(state, answer.map(decision), once)).await?,
-        PhoneCommand::Codes => phone::codes(state).await?,
+        PhoneCommand::Codes => phone::codes(state, output).await?,
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     cli::RadiusLogin,
     commands::octets_from_stdin,
     output::{Failure, Output},
-    radius_login::{self, Args},
+    radius_login::{self, Args, Reader},
 };
 
 pub(crate) async fn run(login: RadiusLogin, output: Output) -> Result<ExitCode, Failure> {
@@ -35,8 +35,12 @@ pub(crate) async fn run(login: RadiusLogin, output: Output) -> Result<ExitCode, 
         resend_every: login.resend_every.map(Duration::from_secs),
     };
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let terminal = err.is_terminal() && !output.is_json();
-    let code = Box::pin(radius_login::run(&args, &mut out, &mut err, terminal)).await?;
+    let reader = match (output.is_json(), err.is_terminal()) {
+        (true, _) => Reader::Script,
+        (false, true) => Reader::Watching,
+        (false, false) => Reader::Person,
+    };
+    let code = Box::pin(radius_login::run(&args, &mut out, &mut err, reader)).await?;
     Ok(ExitCode::from(code))
 }
 
