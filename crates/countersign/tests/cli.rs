@@ -635,6 +635,15 @@ fn s101_a_hostile_name_at_the_door_is_harmless_on_the_screen_and_in_the_export()
     }
     let found = folder.ask(&["audit", "list", "--user", names[0]], "");
     assert_eq!(found[0]["user_typed"], "bob\\u{a}2026-11-25 ACCEPT alice");
+    // A long name stretches no table, and is whole for scripts.
+    let long = "\u{202e}".repeat(80);
+    let login = ["radius-login", &long, "--server", &at, "--secret-stdin", "--password-stdin", "--json"];
+    let report: Value = serde_json::from_slice(&folder.cli(&login, &stdin).stdout).unwrap();
+    assert_eq!((&report["result"], &report["user"]), (&"rejected".into(), &"\\u{202e}".repeat(80).into()));
+    let table = folder.done(&["audit", "list"], "");
+    assert!(table.lines().all(|line| line.chars().count() < 220) && table.contains("\\u{202e}\\u{202e}"), "{table}");
+    let all = folder.ask(&["audit", "list", "--limit", "1"], "");
+    assert_eq!(all[0]["user_typed"], "\\u{202e}".repeat(80));
     let log = server.stop().join("\n");
     assert!(!log.contains('\x1b') && !log.contains('\u{202e}') && !log.contains("\n2026-11-25 ACCEPT"), "{log}");
 }

@@ -15,6 +15,8 @@ use crate::{
     output::{Failure, Output},
 };
 
+/// Characters of a text from outside in the table; all of it is in `--json` and in the export.
+const SHOWN: usize = 40;
 /// Records that a script gets unless it says otherwise.
 const FOR_SCRIPTS: u32 = 10_000;
 
@@ -53,12 +55,12 @@ async fn list(client: &Client, list: ListAudit, output: Output) -> Result<(), Fa
                 line.seq.to_string(),
                 line.time,
                 line.event,
-                line.user_typed.or_else(|| users.get(&line.user_id?).cloned()).unwrap_or_default(),
+                shortened(line.user_typed.or_else(|| users.get(&line.user_id?).cloned()).unwrap_or_default()),
                 line.result.unwrap_or_default(),
                 line.reason.unwrap_or_default(),
                 resource.unwrap_or_default(),
-                line.source.unwrap_or_default(),
-                line.actor,
+                shortened(line.source.unwrap_or_default()),
+                shortened(line.actor),
             ]
         })
         .collect();
@@ -68,6 +70,14 @@ async fn list(client: &Client, list: ListAudit, output: Output) -> Result<(), Fa
         "no records match",
     );
     Ok(())
+}
+
+/// So that one long text does not stretch the whole table.
+fn shortened(text: String) -> String {
+    if text.chars().count() <= SHOWN {
+        return text;
+    }
+    text.chars().take(SHOWN.saturating_sub(1)).chain(['…']).collect()
 }
 
 async fn verify(client: &Client, checkpoints: Option<&Path>, output: Output) -> Result<(), Failure> {
