@@ -38,10 +38,12 @@ rootpw $PASSWORD
 directory $STATE/$1
 maxsize 16777216
 index objectClass,uid,member,entryUUID eq
+access to attrs=pwdReset by * none
 access to attrs=userPassword by anonymous auth by * none
 access to * by dn.exact=cn=svc,$BASE read by self read by anonymous auth by * none
 limits dn.exact=cn=svc,$BASE size.prtotal=unlimited
 overlay ppolicy
+ppolicy_default cn=policy,$BASE
 CONF
 }
 
@@ -49,6 +51,11 @@ CONF
 person() {
   printf 'dn: %s,%s,%s\nobjectClass: inetOrgPerson\nuid: %s\ncn: %s\nsn: Test\nuserPassword: %s\n%s\n\n' \
     "$2" "$1" "$BASE" "$3" "${5:-$3}" "$PASSWORD" "${4:-mail: $3@example.test}"
+}
+# policy NAME MAXIMUM-AGE
+policy() {
+  printf 'dn: cn=%s,%s\nobjectClass: organizationalRole\nobjectClass: pwdPolicy\ncn: %s\n' "$1" "$BASE" "$1"
+  printf 'pwdAttribute: userPassword\npwdMustChange: TRUE\npwdLockout: TRUE\npwdMaxAge: %d\n\n' "$2"
 }
 group() { printf 'dn: cn=%s,ou=groups,%s\nobjectClass: groupOfNames\ncn: %s\nmember: %s\n\n' "$1" "$BASE" "$1" "$2"; }
 
@@ -84,6 +91,8 @@ cn: svc
 userPassword: $PASSWORD
 
 LDIF
+  policy policy 0
+  policy strict 3600
   person ou=people uid=alice alice $'mail: alice@mail.test\ndisplayName: Alice'
   person ou=people uid=bob bob 'mail: alice@mail.test'
   person ou=people uid=twin twin
@@ -91,6 +100,7 @@ LDIF
   person ou=people 'cn=Doe\, Jane' jane 'displayName: Jane Doe' 'Doe, Jane'
   person ou=people uid=mover mover
   person ou=people uid=reset reset 'pwdReset: TRUE'
+  person ou=people uid=aged aged $'pwdChangedTime: 20200101000000Z\npwdPolicySubentry: cn=strict,'"$BASE"
   person ou=people uid=locked locked 'pwdAccountLockedTime: 000001010000Z'
   printf 'dn: uid=nopassword,ou=people,%s\nobjectClass: inetOrgPerson\nuid: nopassword\ncn: x\nsn: x\n\n' "$BASE"
   printf 'dn: uid=posix,ou=people,%s\nobjectClass: inetOrgPerson\nobjectClass: posixAccount\nuid: posix\ncn: posix\nsn: x\n' "$BASE"

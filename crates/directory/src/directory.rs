@@ -79,6 +79,10 @@ impl Directory {
         // The DN goes back exactly as it came (C031); it is not empty and not outside of the base (S57).
         let (outcome, server) = self.pool.check_password(&call, &entry.dn, password.expose(), server).await?;
         let refusal = match reason::of_bind(self.settings.kind, &outcome) {
+            // Says no to any password, and keeps why to itself.
+            Some(Refusal::WrongPassword) if self.settings.kind == Kind::Ldap && entry.state.locked => {
+                Some(Refusal::Locked)
+            }
             Some(refusal) => Some(refusal),
             None if outcome.code == code::SUCCESS => entry.state.refusal(),
             None => return Err(self.fault(server, "a bind", outcome.code, outcome.text).into()),

@@ -375,6 +375,19 @@ mod tests {
         assert_eq!(state(&[("accountExpires", &[b"0"])]), none);
         assert_eq!(state(&[("pwdLastSet", &[b"0"])]).refusal(), Some(Refusal::MustChange));
         assert_eq!(state(&[("pwdLastSet", &[b"0"]), ("userAccountControl", &[b"66048"])]), none);
+        for (attribute, value, right) in [
+            ("nsAccountLock", "TRUE", Some(Refusal::Disabled)),
+            ("pwdReset", "TRUE", Some(Refusal::MustChange)),
+            ("pwdAccountLockedTime", "000001010000Z", Some(Refusal::Locked)),
+            ("pwdAccountLockedTime", "20270101000000Z", None),
+            ("shadowExpire", "20000", Some(Refusal::AccountExpired)),
+            ("shadowExpire", "30000", None),
+            ("shadowExpire", "-1", None),
+        ] {
+            let raw = RawEntry::of("cn=x", &[(attribute, &[value.as_bytes()])]);
+            let state = AccountState::read(&raw, Kind::Ldap, Timestamp::from_seconds(1_800_000_000));
+            assert_eq!(state.refusal(), right, "{attribute}: {value}");
+        }
         let old = state(&[("msDS-User-Account-Control-Computed", &[b"8388608"])]);
         assert_eq!(old.refusal(), Some(Refusal::PasswordExpired));
     }
