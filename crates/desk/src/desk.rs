@@ -7,11 +7,11 @@ use std::{
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, Clock, Closing, ClosingState, Commit, DecisionRecord, DeviceId, DeviceState,
-    Door, Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId, UserSnapshot,
-    Verdict, Write,
+    DirectoryId, Door, Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId,
+    UserSnapshot, Verdict, Write,
 };
 use countersign_engine::{
-    Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PasswordOutcome,
+    Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome,
     SignatureCheck, Subject, Submission,
 };
 use countersign_storage::{CommitError, Store, StoreError};
@@ -24,6 +24,7 @@ use tracing::{error, warn};
 use crate::{
     ResourceTable,
     cache::Cache,
+    directories::{self, Directories, DirectoryTable, NoDirectories},
     hub::{Hub, OpenedChallenges},
     passwords::Passwords,
 };
@@ -69,6 +70,8 @@ pub struct Desk {
     hub: Hub,
     passwords: Passwords,
     resources: watch::Sender<Arc<ResourceTable>>,
+    directories: Arc<dyn Directories>,
+    directory_table: Mutex<Arc<DirectoryTable>>,
     sooner: Notify,
     /// Held while push subscriptions are written, so that one is only removed if it is still the same.
     push_turn: tokio::sync::Mutex<()>,
@@ -80,11 +83,14 @@ struct Running {
     doors: Vec<(Door, mpsc::UnboundedSender<DoorVerdict>)>,
     answers: HashMap<u64, oneshot::Sender<DecisionAnswer>>,
     next_ticket: u64,
+    /// Logins whose name a directory is being asked about; whether the client has given them up since.
+    naming: HashMap<LoginId, bool>,
     armed: Option<Duration>,
 }
 
 impl Desk {
-    /// Opens the desk over a database: ends what a stopped server left pending, and reads the resources.
+    /// Opens the desk over a database: ends what a stopped server left pending, and reads the resources. Without
+    /// directories: whoever comes from one is turned away.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -94,19 +100,37 @@ impl Desk {
         entropy: Arc<dyn Entropy>,
         config: DeskConfig,
     ) -> Result<Arc<Self>, StoreError> {
+        Self::open_with(store, clock, entropy, config, Arc::new(NoDirectories)).await
+    }
+
+    /// The same with directories.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn open_with(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        config: DeskConfig,
+        directories: Arc<dyn Directories>,
+    ) -> Result<Arc<Self>, StoreError> {
         let table = ResourceTable::new(store.resources().await?);
+        let directory_table = directories::table(store.directories().await?);
         let desk = Arc::new(Self {
             engine: Mutex::new(Running {
                 engine: Engine::new(config.bounds, &*entropy),
                 doors: Vec::new(),
                 answers: HashMap::new(),
                 next_ticket: 0,
+                naming: HashMap::new(),
                 armed: None,
             }),
             cache: Cache::new(config.cached_users),
             hub: Hub::default(),
             passwords: Passwords::new(config.password_cores, Arc::clone(&entropy)),
             resources: watch::Sender::new(Arc::new(table)),
+            directories,
+            directory_table: Mutex::new(directory_table),
             sooner: Notify::new(),
             push_turn: tokio::sync::Mutex::new(()),
             started: Instant::now(),
@@ -144,6 +168,14 @@ impl Desk {
         self.resources.subscribe()
     }
 
+    pub(crate) fn directories(&self) -> &dyn Directories {
+        &*self.directories
+    }
+
+    pub(crate) fn directory_table(&self) -> Arc<DirectoryTable> {
+        Arc::clone(&self.directory_table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     // For doors.
 
     /// Registers a door; its verdicts come through the receiver. One per kind; a second one takes the place of the first.
@@ -162,6 +194,9 @@ impl Desk {
 
     /// Hands in a login. Exactly one verdict follows.
     pub fn login(self: &Arc<Self>, request: LoginRequest) {
+        if let Some(directory) = request.resource.directory {
+            return self.login_in(directory, request);
+        }
         let name = request.user_typed.as_utf8().and_then(|typed| LoginName::new(typed).ok());
         let Some(name) = name else { return self.start(request, Subject::Unknown) };
         if let Some(user) = self.cache.user_of(name.folded()) {
@@ -185,6 +220,20 @@ impl Desk {
         });
     }
 
+    /// Hands in a login of somebody whom only the directory knows by name.
+    fn login_in(self: &Arc<Self>, directory: DirectoryId, request: LoginRequest) {
+        self.lock().naming.insert(request.id, false);
+        let desk = Arc::clone(self);
+        tokio::spawn(async move {
+            let login = request.id;
+            let subject = desk.subject_in(directory, &request).await;
+            desk.start(request, subject);
+            if desk.lock().naming.remove(&login) == Some(true) {
+                desk.drive(Event::Superseded(login));
+            }
+        });
+    }
+
     fn start(self: &Arc<Self>, request: LoginRequest, subject: Subject) {
         self.drive(Event::Start { request: Box::new(request), subject });
     }
@@ -196,6 +245,10 @@ impl Desk {
 
     /// A newer request took the place of this login on the wire (RFC 5080 section 2.2.2).
     pub fn superseded(self: &Arc<Self>, login: LoginId) {
+        if let Some(given_up) = self.lock().naming.get_mut(&login) {
+            *given_up = true;
+            return;
+        }
         self.drive(Event::Superseded(login));
     }
 
@@ -322,6 +375,10 @@ impl Desk {
         for device in touched.gone {
             self.hub.hang_up(device);
         }
+        if touched.directories {
+            let table = directories::table(self.store.directories().await?);
+            *self.directory_table.lock().unwrap_or_else(PoisonError::into_inner) = table;
+        }
         if touched.resources {
             let table = ResourceTable::new(self.store.resources().await?);
             self.resources.send_replace(Arc::new(table));
@@ -331,7 +388,7 @@ impl Desk {
 
     /// Checks a password outside of a login: whether it is this user's.
     pub async fn check_password(&self, hash: Option<countersign_domain::PasswordHash>, password: Secret) -> bool {
-        self.passwords.check(hash, password).await == PasswordOutcome::Right
+        self.passwords.check(hash, password).await == PrimaryOutcome::Right
     }
 
     // Inside.
@@ -373,11 +430,16 @@ impl Desk {
             Effect::Load { lane, user, challenge } => {
                 tokio::spawn(Arc::clone(self).load(lane, user, challenge));
             }
-            Effect::VerifyPassword { login, hash, password } => {
+            Effect::CheckPrimary { login, against, password } => {
                 let desk = Arc::clone(self);
                 tokio::spawn(async move {
-                    let outcome = desk.passwords.check(hash, password).await;
-                    desk.drive(Event::PasswordChecked { login, outcome });
+                    let outcome = match against {
+                        Against::Local { hash } => desk.passwords.check(hash, password).await,
+                        Against::Directory { directory, name, entry } => {
+                            desk.check_in(directory, &name, entry, &password).await
+                        }
+                    };
+                    desk.drive(Event::PrimaryChecked { login, outcome });
                 });
             }
             Effect::Commit { lane, commit } => {
@@ -522,6 +584,7 @@ struct Touched {
     names: bool,
     push: bool,
     resources: bool,
+    directories: bool,
 }
 
 impl Touched {
@@ -563,14 +626,14 @@ impl Touched {
                 Write::AddResource { .. } | Write::SetResource { .. } | Write::RemoveResource(_) => {
                     touched.resources = true;
                 }
+                Write::AddDirectory(_) | Write::SetDirectory(_) | Write::RemoveDirectory(_) => {
+                    touched.directories = true;
+                }
                 Write::OpenChallenge(_)
                 | Write::CloseChallenge { .. }
                 | Write::ReassignChallenge { .. }
                 | Write::ReportChallenge { .. }
                 | Write::AddActivation(_)
-                | Write::AddDirectory(_)
-                | Write::SetDirectory(_)
-                | Write::RemoveDirectory(_)
                 | Write::CountWrongSecret(_)
                 | Write::RedeemActivation { .. } => {}
             }

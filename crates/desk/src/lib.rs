@@ -6,12 +6,14 @@
 
 mod cache;
 mod desk;
-mod directory;
+mod directories;
 mod hub;
 mod passwords;
+mod resources;
 
 pub use countersign_engine::{Bounds, DecisionAnswer, Figures, Notice, SignatureCheck};
 pub use desk::{Desk, DeskConfig, DoorVerdict};
-pub use directory::{ResourceTable, Seat};
+pub use directories::{Directories, FindFault, Membership, PasswordAnswer, Person, Trouble};
 pub use hub::OpenedChallenges;
 pub use passwords::{PasswordError, hash_password};
+pub use resources::{ResourceTable, Seat};

@@ -11,7 +11,7 @@ use argon2::{
     password_hash::phc::{PasswordHash as Phc, Salt},
 };
 use countersign_domain::{Entropy, PasswordHash, Secret};
-use countersign_engine::PasswordOutcome;
+use countersign_engine::PrimaryOutcome;
 use tokio::{sync::Semaphore, time::timeout};
 
 /// Octets of a password; longer ones are refused before any work is done for them.
@@ -77,17 +77,17 @@ impl Passwords {
     }
 
     /// Checks a password; without a hash the same work is done and the answer is wrong.
-    pub(crate) async fn check(&self, hash: Option<PasswordHash>, password: Secret) -> PasswordOutcome {
+    pub(crate) async fn check(&self, hash: Option<PasswordHash>, password: Secret) -> PrimaryOutcome {
         if password.expose().len() > LONGEST {
-            return PasswordOutcome::Wrong;
+            return PrimaryOutcome::Wrong;
         }
         if self.waiting.fetch_add(1, Ordering::SeqCst) >= QUEUE {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
-            return PasswordOutcome::Busy;
+            return PrimaryOutcome::Busy;
         }
         let permit = timeout(PATIENCE, Arc::clone(&self.cores).acquire_owned()).await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        let Ok(Ok(permit)) = permit else { return PasswordOutcome::Busy };
+        let Ok(Ok(permit)) = permit else { return PrimaryOutcome::Busy };
         let (dummy, entropy) = (Arc::clone(&self.dummy), Arc::clone(&self.entropy));
         let checked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -100,6 +100,6 @@ impl Passwords {
             let right = argon2().verify_password(password.expose(), &phc).is_ok();
             right && known
         });
-        if checked.await.unwrap_or(false) { PasswordOutcome::Right } else { PasswordOutcome::Wrong }
+        if checked.await.unwrap_or(false) { PrimaryOutcome::Right } else { PrimaryOutcome::Wrong }
     }
 }

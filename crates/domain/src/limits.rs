@@ -286,6 +286,11 @@ impl Throttle {
         policy.failures.saturating_sub(self.failures.iter().filter(|at| **at > since).count())
     }
 
+    /// When the newest wrong one came, as far as it is remembered.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.failures.iter().max().copied().map(Timestamp::from_micros)
+    }
+
     /// Whether only an administrator can open it again.
     pub const fn is_stopped(&self, policy: &ThrottlePolicy) -> bool {
         policy.stop_after > 0 && self.in_a_row >= policy.stop_after

@@ -84,6 +84,11 @@ impl LoginName {
         Ok(Self { shown: text.to_owned(), folded: text.to_lowercase() })
     }
 
+    /// For somebody who has no name that could be shown.
+    pub fn nobody() -> Self {
+        Self { shown: "?".to_owned(), folded: "?".to_owned() }
+    }
+
     /// As the administrator wrote it.
     pub fn as_str(&self) -> &str {
         &self.shown

@@ -6,13 +6,13 @@ use std::{
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClientId, ClosingState, Credential, Door, Entropy, LoginId, LoginRequest,
-    Reason, ResourceId, UserSnapshot, Verdict,
+    PASSWORD_POLICY, Reason, ResourceId, ThrottlePolicy, UserId, UserSnapshot, Verdict,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::{
-    CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PasswordOutcome, Subject, Submission,
+    Against, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PrimaryOutcome, Subject, Submission,
     live::{Heard, Live, Pending, Stage},
     steps::{self, After, Step, View},
 };
@@ -54,6 +54,7 @@ pub struct Engine {
     /// When something is due, by the monotonic clock.
     deadlines: BTreeSet<(Duration, LoginId)>,
     brakes: HashMap<ResourceId, Brake>,
+    checks: Checks,
     /// Lanes of unknown users whose work can be decided at once.
     ready: Vec<Lane>,
 }
@@ -82,11 +83,11 @@ pub(crate) enum Work {
     /// A new login.
     Begin(LoginId),
     /// Its password was checked.
-    Password(LoginId, PasswordOutcome),
+    Password(LoginId, PrimaryOutcome),
     /// A device decided.
     Decide { ticket: u64, challenge: ChallengeId, submission: Box<Submission> },
     /// A login that is turned away at the door.
-    Refuse(LoginId, Reason),
+    Refuse(LoginId, Reason, Option<&'static str>),
     /// A login ends without anybody's doing.
     End(LoginId, Reason),
     /// A login that a retry speaks for was heard again.
@@ -98,10 +99,44 @@ impl Work {
         match self {
             Self::Begin(login)
             | Self::Password(login, _)
-            | Self::Refuse(login, _)
+            | Self::Refuse(login, ..)
             | Self::End(login, _)
             | Self::HeardAgain(login) => Some(*login),
             Self::Decide { .. } => None,
+        }
+    }
+}
+
+/// Passwords that directories are being asked about. Until their answers are counted as many wrong ones may come as are
+/// under way, and a directory that locks accounts counts every one.
+#[derive(Default)]
+pub(crate) struct Checks {
+    logins: HashMap<LoginId, (UserId, ThrottlePolicy)>,
+    of_user: HashMap<UserId, usize>,
+}
+
+impl Checks {
+    pub(crate) fn under_way(&self, user: UserId) -> usize {
+        self.of_user.get(&user).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn of(&self, login: LoginId) -> Option<(UserId, ThrottlePolicy)> {
+        self.logins.get(&login).copied()
+    }
+
+    fn begin(&mut self, login: LoginId, user: UserId, policy: ThrottlePolicy) {
+        if self.logins.insert(login, (user, policy)).is_none() {
+            *self.of_user.entry(user).or_default() += 1;
+        }
+    }
+
+    fn end(&mut self, login: LoginId) {
+        let Some((user, _)) = self.logins.remove(&login) else { return };
+        if let Some(count) = self.of_user.get_mut(&user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of_user.remove(&user);
+            }
         }
     }
 }
@@ -152,6 +187,7 @@ impl Engine {
             per_client: HashMap::new(),
             deadlines: BTreeSet::new(),
             brakes: HashMap::new(),
+            checks: Checks::default(),
             ready: Vec::new(),
         }
     }
@@ -162,8 +198,10 @@ impl Engine {
             Event::Start { request, subject } => self.start(now, *request, subject, out),
             Event::Heard(login) => self.heard(now, login, out),
             Event::Superseded(login) => self.give_up(login, Reason::Superseded, out),
-            Event::PasswordChecked { login, outcome } => {
-                if let Some(lane) = self.lane_of(login) {
+            Event::PrimaryChecked { login, outcome } => {
+                // Of a login that has ended a directory has counted the wrong password all the same.
+                let lane = self.lane_of(login).or_else(|| self.checks.of(login).map(|(user, _)| Lane::User(user)));
+                if let Some(lane) = lane {
                     self.enqueue(lane, Work::Password(login, outcome), out);
                 }
             }
@@ -193,9 +231,11 @@ impl Engine {
 
     fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, out: &mut Vec<Effect>) {
         let login = request.id;
-        let user = match subject {
-            Subject::Known(user) => Some(user),
-            Subject::Unknown => None,
+        let (user, policy, refused) = match subject {
+            Subject::Known(user) => (Some(user), PASSWORD_POLICY, None),
+            Subject::Entry { user, policy } => (Some(user), policy, None),
+            Subject::Refused { user, reason, detail } => (user, PASSWORD_POLICY, Some((reason, detail))),
+            Subject::Unknown => (None, PASSWORD_POLICY, None),
             Subject::Unavailable => {
                 let verdict = Verdict::Reject { reason: Reason::Unavailable, after_challenge: false };
                 out.push(Effect::Verdict { login, door: request.door, verdict });
@@ -206,12 +246,14 @@ impl Engine {
         let full = *of_client >= self.bounds.logins_per_client || self.live.len() >= self.bounds.logins;
         *of_client += 1;
         let credential = self.fingerprint(&request.credential);
-        let live = Live { request, user, credential, started: now, stage: Stage::Checking, heard: Heard::default() };
+        let live =
+            Live { request, user, policy, credential, started: now, stage: Stage::Checking, heard: Heard::default() };
         self.live.insert(login, live);
-        if full {
+        let refused = if full { Some((Reason::Limited, None)) } else { refused };
+        if let Some((reason, detail)) = refused {
             // Nothing is read for it and nobody is asked; the refusal is recorded in a lane of its own, so that a
             // flood for one user does not hold up that user's real login.
-            self.enqueue(Lane::Login(login), Work::Refuse(login, Reason::Limited), out);
+            self.enqueue(Lane::Login(login), Work::Refuse(login, reason, detail), out);
         } else {
             self.enqueue(user.map_or(Lane::Login(login), Lane::User), Work::Begin(login), out);
         }
@@ -318,6 +360,7 @@ impl Engine {
             pending: state.pending.and_then(|login| self.live.get(&login)),
             snapshot: snapshot.as_deref(),
             brakes: &self.brakes,
+            checks: &self.checks,
         };
         let step = steps::decide(&view, &busy.work, challenge);
         match step {
@@ -326,6 +369,9 @@ impl Engine {
                 out.push(Effect::Commit { lane, commit: Box::new(commit) });
             }
             Step::Free(after) => {
+                if let Work::Password(login, _) = &busy.work {
+                    self.checks.end(*login);
+                }
                 state.busy = None;
                 for step in after {
                     self.carry_out(now, lane, step, out);
@@ -340,6 +386,9 @@ impl Engine {
         let Some(mut busy) = state.busy.take() else { return };
         match outcome {
             Ok(()) => {
+                if let Work::Password(login, _) = &busy.work {
+                    self.checks.end(*login);
+                }
                 for step in busy.after.take().unwrap_or_default() {
                     self.carry_out(now, lane, step, out);
                 }
@@ -361,6 +410,9 @@ impl Engine {
     /// Storage does not do its part: nobody is let in. A challenge that is still pending there will expire there; the
     /// login behind it has ended here, so no decision can reach it.
     fn fail_closed(&mut self, lane: Lane, work: &Work, after: &[After], out: &mut Vec<Effect>) {
+        if let Work::Password(login, _) = work {
+            self.checks.end(*login);
+        }
         // What was found out stands, even if it cannot be written: of two clients that are alive none is let in.
         let mut ends = Vec::new();
         match work {
@@ -398,8 +450,13 @@ impl Engine {
 
     fn carry_out(&mut self, now: Now, lane: Lane, step: After, out: &mut Vec<Effect>) {
         match step {
-            After::VerifyPassword { login, hash, password } => {
-                out.push(Effect::VerifyPassword { login, hash, password });
+            After::CheckPrimary { login, against, password } => {
+                if let (Lane::User(user), Against::Directory { .. }) = (lane, &against)
+                    && let Some(live) = self.live.get(&login)
+                {
+                    self.checks.begin(login, user, live.policy);
+                }
+                out.push(Effect::CheckPrimary { login, against, password });
             }
             After::Ask { login, challenge, deadline } => {
                 self.set_pending(lane, login, Pending { challenge: challenge.id, takeovers: 0, deadline });

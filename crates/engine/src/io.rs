@@ -2,8 +2,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, Door, LoginId, LoginRequest,
-    PasswordHash, Secret, Timestamp, UserId, UserSnapshot, Verdict,
+    AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, DirectoryId, Door, EntryId,
+    HostileText, LoginId, LoginRequest, PasswordHash, Reason, Secret, ThrottlePolicy, Timestamp, UserId, UserSnapshot,
+    Verdict,
 };
 
 /// The time, twice: as people and databases know it, and as a clock that nobody can turn back.
@@ -18,8 +19,24 @@ pub struct Now {
 /// Who a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// The name belongs to this user.
+    /// The name belongs to this user, who was added here.
     Known(UserId),
+    /// The name belongs to this user, who is an entry of the resource's directory.
+    Entry {
+        /// Who.
+        user: UserId,
+        /// How many wrong passwords the directory is asked about.
+        policy: ThrottlePolicy,
+    },
+    /// The directory has said enough to turn the login away.
+    Refused {
+        /// Whose name it is, where that is known.
+        user: Option<UserId>,
+        /// Why.
+        reason: Reason,
+        /// More of it, one word for the record.
+        detail: Option<&'static str>,
+    },
     /// Nobody has the name.
     Unknown,
     /// The name could not be looked up.
@@ -58,12 +75,12 @@ pub enum Event {
         /// The challenge that was asked for.
         challenge: Option<Box<Challenge>>,
     },
-    /// Answer to [`Effect::VerifyPassword`].
-    PasswordChecked {
+    /// Answer to [`Effect::CheckPrimary`]; there is exactly one.
+    PrimaryChecked {
         /// The login.
         login: LoginId,
         /// What came of it.
-        outcome: PasswordOutcome,
+        outcome: PrimaryOutcome,
     },
     /// Answer to [`Effect::Commit`].
     Committed {
@@ -120,13 +137,36 @@ impl std::fmt::Debug for SignatureCheck {
 
 /// What came of checking a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PasswordOutcome {
+pub enum PrimaryOutcome {
     /// It is right.
     Right,
     /// It is wrong, or there is none.
     Wrong,
     /// Too many are being checked; it was not looked at.
     Busy,
+    /// The directory does not let the account log on. One word for the record says why; it is no wrong password.
+    Refused(&'static str),
+    /// Nothing is known about the password. One word for the record says why.
+    Unavailable(&'static str),
+}
+
+/// What a password is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Against {
+    /// A hash of our own. Without one the same work is done for nothing.
+    Local {
+        /// The hash.
+        hash: Option<PasswordHash>,
+    },
+    /// A directory.
+    Directory {
+        /// Which.
+        directory: DirectoryId,
+        /// The name as it was typed.
+        name: HostileText,
+        /// The only entry whose password counts; without one nobody's does.
+        entry: Option<EntryId>,
+    },
 }
 
 /// Why a commit was not made.
@@ -191,12 +231,12 @@ pub enum Effect {
         /// Which challenge.
         challenge: Option<ChallengeId>,
     },
-    /// Check a password; answer with [`Event::PasswordChecked`]. Without a hash the same work is done for nothing.
-    VerifyPassword {
+    /// Check a password; answer with [`Event::PrimaryChecked`].
+    CheckPrimary {
         /// The login.
         login: LoginId,
         /// What it is checked against.
-        hash: Option<PasswordHash>,
+        against: Against,
         /// The password.
         password: Secret,
     },

@@ -17,5 +17,6 @@ mod steps;
 
 pub use engine::{Bounds, Engine, Figures};
 pub use io::{
-    CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PasswordOutcome, SignatureCheck, Subject, Submission,
+    Against, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PrimaryOutcome, SignatureCheck, Subject,
+    Submission,
 };

@@ -1,6 +1,6 @@
 use core::time::Duration;
 
-use countersign_domain::{ChallengeId, ClientId, LoginId, LoginRequest, Retries, UserId};
+use countersign_domain::{ChallengeId, ClientId, LoginId, LoginRequest, Retries, ThrottlePolicy, UserId};
 
 use crate::Now;
 
@@ -9,6 +9,8 @@ use crate::Now;
 pub(crate) struct Live {
     pub(crate) request: LoginRequest,
     pub(crate) user: Option<UserId>,
+    /// How many wrong passwords of the user are evaluated.
+    pub(crate) policy: ThrottlePolicy,
     /// HMAC of the credential under a key that lives in memory only.
     pub(crate) credential: [u8; 32],
     pub(crate) started: Now,

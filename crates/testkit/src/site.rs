@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use countersign_desk::{Desk, DeskConfig, hash_password};
+use countersign_desk::{Desk, DeskConfig, Directories, hash_password};
 use countersign_domain::{
     AuditEvent, AuditRecord, ClientId, Clock, Commit, Entropy, EventKind, LoginName, Primary, RadiusClient, Resource,
     ResourceId, ResourceKind, Retries, Secret, User, UserId, UserOrigin, Write,
@@ -62,13 +62,27 @@ impl Site {
 
     /// The same with a desk of other bounds.
     pub async fn open_with(seed: u64, config: DeskConfig) -> Self {
+        Self::opened(seed, config, None).await
+    }
+
+    /// A site whose desk speaks to directories.
+    pub async fn with_directories(seed: u64, directories: Arc<dyn Directories>) -> Self {
+        Self::opened(seed, DeskConfig::default(), Some(directories)).await
+    }
+
+    async fn opened(seed: u64, config: DeskConfig, directories: Option<Arc<dyn Directories>>) -> Self {
         let (clock, entropy) = (Arc::new(FakeClock::default()), Arc::new(SeededEntropy::new(seed)));
         let (as_clock, as_entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (clock.clone(), entropy.clone());
         let vault = Vault::from_key(&as_entropy.octets()).expect("a vault from random octets");
         // The names of the files must differ between tests that have the same seed.
         let options = Options::new(as_clock.clone(), Arc::new(OfTheSystem));
         let store = SqliteStore::open(Location::Temporary, Arc::new(vault), options).await.expect("a new database");
-        let desk = Desk::open(Arc::new(store), as_clock, as_entropy, config).await.expect("a new desk");
+        let store = Arc::new(store);
+        let desk = match directories {
+            None => Desk::open(store, as_clock, as_entropy, config).await,
+            Some(directories) => Desk::open_with(store, as_clock, as_entropy, config, directories).await,
+        }
+        .expect("a new desk");
         Self { desk, clock, entropy }
     }
 

@@ -1,17 +1,24 @@
 //! A login begins: its first factor.
 
 use countersign_domain::{
-    Credential, LimitScope, PASSWORD_POLICY, Primary, Reason, Secret, UserSnapshot, Write, is_code, split_appended_code,
+    Commit, Credential, LimitScope, LoginId, Primary, Reason, Secret, UserOrigin, UserSnapshot, Write, is_code,
+    split_appended_code,
 };
 
-use super::{After, NOTHING, Step, View, refuse, refuse_and, second};
-use crate::{PasswordOutcome, live::Live, record};
+use super::{After, NOTHING, Step, View, refuse, refuse_and, refuse_because, second};
+use crate::{Against, PrimaryOutcome, live::Live, record};
 
 pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
-    match (live.request.resource.primary, &live.request.credential) {
-        (Primary::Local, Credential::None) => refuse(view, live, Reason::PasswordWrong, Vec::new()),
-        (Primary::Local, Credential::Password(password)) => local(view, live, password),
-        (Primary::Directory, _) => refuse(view, live, Reason::Unavailable, Vec::new()),
+    let resource = &live.request.resource;
+    if view.snapshot.is_some_and(|snapshot| snapshot.user.origin.directory() != resource.directory) {
+        // Whoever has the name elsewhere is somebody else.
+        return refuse(view, live, Reason::UserUnknown, Vec::new());
+    }
+    match (resource.primary, &live.request.credential) {
+        (Primary::Local | Primary::Directory, Credential::None) => {
+            refuse(view, live, Reason::PasswordWrong, Vec::new())
+        }
+        (Primary::Local | Primary::Directory, Credential::Password(password)) => first(view, live, password),
         (Primary::None, credential) => {
             let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
             if !snapshot.user.enabled {
@@ -29,63 +36,99 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
     }
 }
 
-/// A password that we check ourselves.
-fn local(view: &View<'_>, live: &Live, typed: &Secret) -> Step {
+/// A password that we check ourselves, or have a directory check.
+fn first(view: &View<'_>, live: &Live, typed: &Secret) -> Step {
     let (password, _) = split(view.snapshot, typed);
     if is_empty(password) {
         return refuse(view, live, Reason::PasswordWrong, Vec::new());
     }
     let Some(snapshot) = view.snapshot else {
         // Nobody has the name, or the user has gone: the same work as for somebody (S107).
-        return verify(live, None, password);
+        return check(view, live, None, password);
     };
     if view.pending.is_some_and(|pending| pending.is_retried_by(live)) && snapshot.user.enabled {
         // The credential equals the one that was checked for the pending login.
         return second::push(view, live, snapshot, Vec::new());
     }
     let (_, limits) = snapshot.limits(LimitScope::User(snapshot.user.id));
-    if !limits.password().allows(&PASSWORD_POLICY, view.now.wall) {
+    let left = limits.password().left(&live.policy, view.now.wall);
+    // A directory counts every wrong one, also those that we do not know of yet.
+    let under_way = view.checks.under_way(snapshot.user.id);
+    if left == 0 || under_way >= left {
         return refuse(view, live, Reason::Limited, Vec::new());
     }
-    verify(live, Some(snapshot), password)
+    check(view, live, Some(snapshot), password)
 }
 
-fn verify(live: &Live, snapshot: Option<&UserSnapshot>, password: &[u8]) -> Step {
-    Step::Free(vec![After::VerifyPassword {
-        login: live.id(),
-        hash: snapshot.and_then(|snapshot| snapshot.user.password.clone()),
-        password: Secret::new(password.to_vec()),
-    }])
+fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password: &[u8]) -> Step {
+    let resource = &live.request.resource;
+    let against = match (resource.primary, resource.directory) {
+        (Primary::Directory, Some(directory)) => Against::Directory {
+            directory,
+            name: live.request.user_typed.clone(),
+            entry: snapshot.and_then(|snapshot| match &snapshot.user.origin {
+                UserOrigin::Directory { entry, .. } => Some(entry.clone()),
+                UserOrigin::Local => None,
+            }),
+        },
+        (Primary::Directory, None) => return refuse(view, live, Reason::Unavailable, Vec::new()),
+        (Primary::Local | Primary::None, _) => {
+            Against::Local { hash: snapshot.and_then(|snapshot| snapshot.user.password.clone()) }
+        }
+    };
+    let password = Secret::new(password.to_vec());
+    Step::Free(vec![After::CheckPrimary { login: live.id(), against, password }])
 }
 
 /// A password was checked.
-pub(super) fn password(view: &View<'_>, live: &Live, outcome: PasswordOutcome) -> Step {
+pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) -> Step {
     let Credential::Password(typed) = &live.request.credential else { return NOTHING };
+    if let PrimaryOutcome::Unavailable(word) = outcome {
+        return refuse_because(view, live, Reason::Unavailable, Some(word));
+    }
     let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
     let scope = LimitScope::User(snapshot.user.id);
     let (expected, mut limits) = snapshot.limits(scope);
-    if !limits.password().allows(&PASSWORD_POLICY, view.now.wall) {
+    if !limits.password().allows(&live.policy, view.now.wall) {
         // Passwords are checked side by side: of many that were sent at once, those behind the last one that counts tell
         // nothing (S21).
         return refuse(view, live, Reason::Limited, Vec::new());
     }
     match outcome {
-        PasswordOutcome::Busy => refuse(view, live, Reason::Limited, Vec::new()),
-        PasswordOutcome::Wrong => {
-            let pauses = limits.password_mut().failed(&PASSWORD_POLICY, view.now.wall);
+        PrimaryOutcome::Busy => refuse(view, live, Reason::Limited, Vec::new()),
+        PrimaryOutcome::Wrong => {
+            let pauses = limits.password_mut().failed(&live.policy, view.now.wall);
             let alert = pauses.then(|| record::alert(live, view.now.wall, "password_paused"));
             let writes = vec![Write::SetLimits { scope, expected, limits }];
             refuse_and(view, live, Reason::PasswordWrong, writes, alert.into_iter().collect())
         }
-        PasswordOutcome::Right if !snapshot.user.enabled => refuse(view, live, Reason::UserDisabled, Vec::new()),
-        PasswordOutcome::Right => {
-            let forgiven = limits.password_mut().succeeded().then_some((expected, limits));
+        PrimaryOutcome::Refused(word) => refuse_because(view, live, Reason::AccountRefused, Some(word)),
+        PrimaryOutcome::Unavailable(word) => refuse_because(view, live, Reason::Unavailable, Some(word)),
+        PrimaryOutcome::Right if !snapshot.user.enabled => refuse(view, live, Reason::UserDisabled, Vec::new()),
+        PrimaryOutcome::Right => {
+            // Of a wrong one that was counted in the meantime nobody knows whether the directory saw it before or after.
+            let first = live.request.resource.primary != Primary::Directory
+                || limits.password().newest().is_none_or(|newest| newest < live.started.wall);
+            let forgiven = (first && limits.password_mut().succeeded()).then_some((expected, limits));
             match split(Some(snapshot), typed).1 {
                 Some(code) => second::code(view, live, snapshot, code, forgiven),
                 None => second::push(view, live, snapshot, forgiven.into_iter().collect()),
             }
         }
     }
+}
+
+/// A password was checked whose login has ended. If it was wrong, the directory has counted it all the same.
+pub(super) fn late(view: &View<'_>, login: LoginId, outcome: PrimaryOutcome) -> Step {
+    let (Some(snapshot), Some((_, policy)), PrimaryOutcome::Wrong) = (view.snapshot, view.checks.of(login), outcome)
+    else {
+        return NOTHING;
+    };
+    let scope = LimitScope::User(snapshot.user.id);
+    let (expected, mut limits) = snapshot.limits(scope);
+    limits.password_mut().failed(&policy, view.now.wall);
+    let commit = Commit { writes: vec![Write::SetLimits { scope, expected, limits }], audit: Vec::new() };
+    Step::Commit { commit, after: Vec::new() }
 }
 
 /// Password and appended code. Only somebody who has codes can append one; for all others the whole is the password.

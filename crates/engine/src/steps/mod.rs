@@ -11,12 +11,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DeviceId, Entropy, LimitScope, LoginId, LoginResult,
-    PasswordHash, Primary, Reason, ResourceId, Secret, UserId, UserSnapshot, Verdict, Write,
+    Primary, Reason, ResourceId, Secret, UserId, UserSnapshot, Verdict, Write,
 };
 
 use crate::{
-    DecisionAnswer, Now,
-    engine::{Brake, Work},
+    Against, DecisionAnswer, Now,
+    engine::{Brake, Checks, Work},
     live::Live,
     record,
 };
@@ -30,6 +30,7 @@ pub(crate) struct View<'a> {
     pub(crate) pending: Option<&'a Live>,
     pub(crate) snapshot: Option<&'a UserSnapshot>,
     pub(crate) brakes: &'a HashMap<ResourceId, Brake>,
+    pub(crate) checks: &'a Checks,
 }
 
 /// What to do.
@@ -42,7 +43,7 @@ pub(crate) enum Step {
 
 /// What follows.
 pub(crate) enum After {
-    VerifyPassword { login: LoginId, hash: Option<PasswordHash>, password: Secret },
+    CheckPrimary { login: LoginId, against: Against, password: Secret },
     Ask { login: LoginId, challenge: Arc<Challenge>, deadline: Duration },
     TakeOver { from: LoginId, to: LoginId },
     End { login: LoginId, verdict: Verdict },
@@ -56,8 +57,13 @@ pub(crate) fn decide(view: &View<'_>, work: &Work, challenge: Option<&Challenge>
     let live = |login: &LoginId| view.live.get(login);
     match work {
         Work::Begin(login) => live(login).map_or(NOTHING, |live| begin::begin(view, live)),
-        Work::Password(login, outcome) => live(login).map_or(NOTHING, |live| begin::password(view, live, *outcome)),
-        Work::Refuse(login, reason) => live(login).map_or(NOTHING, |live| refuse(view, live, *reason, Vec::new())),
+        Work::Password(login, outcome) => match live(login) {
+            Some(live) => begin::password(view, live, *outcome),
+            None => begin::late(view, *login, *outcome),
+        },
+        Work::Refuse(login, reason, detail) => {
+            live(login).map_or(NOTHING, |live| refuse_because(view, live, *reason, *detail))
+        }
         Work::End(login, reason) => live(login).map_or(NOTHING, |live| end::end(view, live, *reason)),
         Work::HeardAgain(login) => live(login).map_or(NOTHING, |live| end::heard_again(view, live)),
         Work::Decide { ticket, challenge: id, submission } => {
@@ -71,6 +77,15 @@ const NOTHING: Step = Step::Free(Vec::new());
 /// A reject before anybody was asked, with its record.
 fn refuse(view: &View<'_>, live: &Live, reason: Reason, writes: Vec<Write>) -> Step {
     refuse_and(view, live, reason, writes, Vec::new())
+}
+
+/// The same with a word that says more.
+fn refuse_because(view: &View<'_>, live: &Live, reason: Reason, detail: Option<&'static str>) -> Step {
+    let mut event = record::ended(live, view.now.wall, LoginResult::Reject, reason);
+    event.detail = detail.map(str::to_owned);
+    let verdict = Verdict::Reject { reason, after_challenge: false };
+    let commit = Commit { writes: Vec::new(), audit: vec![event] };
+    Step::Commit { commit, after: vec![After::End { login: live.id(), verdict }] }
 }
 
 /// The same with further records.

@@ -12,13 +12,14 @@ use std::{
 
 use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
-    DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Door, HostileText, LimitScope, LoginId, LoginName,
-    LoginRequest, PasswordHash, Primary, Reason, Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source,
-    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerificationReached, Verdict, totp,
+    DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, DirectoryId, Door, EntryId, HostileText,
+    LimitScope, Lockout, LoginId, LoginName, LoginRequest, PasswordHash, Primary, Reason, Resource, ResourceId,
+    ResourceKind, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId, UserOrigin,
+    UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
-    Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PasswordOutcome, SignatureCheck,
-    Subject, Submission,
+    Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PrimaryOutcome,
+    SignatureCheck, Subject, Submission,
 };
 use countersign_testkit::SeededEntropy;
 use rand::{RngExt as _, SeedableRng as _};
@@ -27,6 +28,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::database::Database;
 
 const PASSWORD: &[u8] = b"right";
+const LOCKOUT: Lockout = Lockout { threshold: 3, window: Duration::from_secs(120) };
 
 #[test]
 fn s02_s14_s22_s97_no_run_breaks_a_rule() {
@@ -48,7 +50,10 @@ fn s02_s14_s22_s97_no_run_breaks_a_rule() {
         // The runs are worth nothing when they do not get to the interesting places.
         let Tally { accepted_push, accepted_code, collisions, takeovers, expired, crashes, limited, code_used, .. } =
             seen;
-        for reached in [accepted_push, accepted_code, collisions, takeovers, expired, crashes, limited, code_used] {
+        let wrong = seen.wrong_in_directory;
+        for reached in
+            [accepted_push, accepted_code, collisions, takeovers, expired, crashes, limited, code_used, wrong]
+        {
             assert!(reached > 20, "{seen:?}");
         }
     }
@@ -67,6 +72,7 @@ struct Tally {
     code_used: u64,
     unavailable: u64,
     crashes: u64,
+    wrong_in_directory: u64,
 }
 
 impl Tally {
@@ -82,6 +88,7 @@ impl Tally {
         self.code_used += other.code_used;
         self.unavailable += other.unavailable;
         self.crashes += other.crashes;
+        self.wrong_in_directory += other.wrong_in_directory;
     }
 }
 
@@ -92,7 +99,7 @@ enum Action {
     Heard(LoginId),
     Superseded(LoginId),
     Load { lane: Lane, user: UserId, challenge: Option<ChallengeId>, incarnation: u32 },
-    Checked { login: LoginId, outcome: PasswordOutcome, incarnation: u32 },
+    Checked { login: LoginId, outcome: PrimaryOutcome, incarnation: u32 },
     Write { lane: Lane, commit: Box<Commit>, incarnation: u32 },
     Written { lane: Lane, outcome: Result<(), CommitFault>, incarnation: u32 },
     Decide { device: DeviceId, challenge: ChallengeId, decision: Decision },
@@ -132,6 +139,11 @@ struct World {
     next_action: u64,
     resources: Vec<(Arc<Resource>, ClientId)>,
     users: Vec<(UserId, String)>,
+    /// Users who come from the directory.
+    entries: Vec<(UserId, String)>,
+    wrong_in_directory: HashMap<EntryId, (u32, Duration)>,
+    /// Nothing has kept a wrong password from being counted so far.
+    undisturbed: bool,
     logins: BTreeMap<LoginId, Known>,
     origins: u64,
     /// Who began the login that a challenge was made for.
@@ -168,6 +180,9 @@ impl World {
             next_action: 0,
             resources: Vec::new(),
             users: Vec::new(),
+            entries: Vec::new(),
+            wrong_in_directory: HashMap::new(),
+            undisturbed: true,
             logins: BTreeMap::new(),
             origins: 0,
             origin_of_challenge: HashMap::new(),
@@ -187,13 +202,20 @@ impl World {
 
     fn furnish(&mut self) {
         let now = self.wall();
-        for (name, primary) in [("desk", Primary::Local), ("vpn", Primary::Local), ("gateway", Primary::None)] {
+        let corp = DirectoryId::new(now, &self.entropy);
+        for (name, primary, directory) in [
+            ("desk", Primary::Local, None),
+            ("vpn", Primary::Local, None),
+            ("gateway", Primary::None, None),
+            ("host", Primary::Directory, Some(corp)),
+            ("farm", Primary::None, Some(corp)),
+        ] {
             let resource = Resource {
                 id: ResourceId::new(now, &self.entropy),
                 name: name.to_owned(),
                 kind: ResourceKind::Radius,
                 primary,
-                directory: None,
+                directory,
                 allow_groups: Vec::new(),
                 retries: if self.rng.random_ratio(4, 5) { Retries::Join } else { Retries::Collide },
                 answer_by: Duration::from_secs(self.rng.random_range(5..70)),
@@ -201,16 +223,23 @@ impl World {
             };
             self.resources.push((Arc::new(resource), ClientId::new(now, &self.entropy)));
         }
-        for number in 0..self.rng.random_range(1..4) {
+        let (local, corporate) = (self.rng.random_range(1..4), self.rng.random_range(1..3));
+        for number in 0..local + corporate {
             let id = UserId::new(now, &self.entropy);
             let name = format!("user{number}");
+            let origin = if number < local {
+                UserOrigin::Local
+            } else {
+                UserOrigin::Directory { directory: corp, entry: EntryId::from_text(name.clone()) }
+            };
+            let own = number < local;
             let user = User {
                 id,
-                origin: UserOrigin::Local,
+                origin,
                 name: LoginName::new(&name).unwrap(),
                 display_name: name.clone(),
                 enabled: true,
-                password: Some(PasswordHash::from_phc("a hash".to_owned())),
+                password: own.then(|| PasswordHash::from_phc("a hash".to_owned())),
                 created_at: now,
             };
             self.database.users.insert(id, user);
@@ -230,7 +259,7 @@ impl World {
                 };
                 self.database.devices.insert(device.id, device);
             }
-            self.users.push((id, name));
+            if own { &mut self.users } else { &mut self.entries }.push((id, name));
         }
     }
 
@@ -377,7 +406,12 @@ impl World {
     }
 
     fn introduce(&mut self, at: Duration, request: LoginRequest, origin: u64) {
-        let user = self.users.iter().find(|(_, name)| request.user_typed.as_utf8() == Some(name)).map(|(id, _)| *id);
+        let user = self
+            .users
+            .iter()
+            .chain(&self.entries)
+            .find(|(_, name)| request.user_typed.as_utf8() == Some(name))
+            .map(|(id, _)| *id);
         self.logins.insert(
             request.id,
             Known { request: request.clone(), user, origin, verdict: None, started: at, incarnation: u32::MAX },
@@ -388,7 +422,8 @@ impl World {
     fn request(&mut self) -> LoginRequest {
         let number = self.rng.random_range(0..self.resources.len());
         let (resource, client) = self.resources[number].clone();
-        let (user, mut name) = self.users[self.rng.random_range(0..self.users.len())].clone();
+        let known = if resource.directory.is_some() { &self.entries } else { &self.users };
+        let (user, mut name) = known[self.rng.random_range(0..known.len())].clone();
         if self.rng.random_ratio(1, 20) {
             name = "nobody".to_owned();
         }
@@ -439,7 +474,16 @@ impl World {
                 let known = self.logins.get_mut(&request.id).unwrap();
                 known.incarnation = self.incarnation;
                 known.started = self.monotonic;
-                let subject = known.user.map_or(Subject::Unknown, Subject::Known);
+                let (user, in_directory) = (known.user, request.resource.directory.is_some());
+                let subject = match user {
+                    Some(user) if in_directory && self.rng.random_ratio(1, 20) => {
+                        let (reason, detail) = (Reason::Unavailable, Some("directory_unreachable"));
+                        Subject::Refused { user: Some(user), reason, detail }
+                    }
+                    Some(user) if in_directory => Subject::Entry { user, policy: LOCKOUT.policy() },
+                    Some(user) => Subject::Known(user),
+                    None => Subject::Unknown,
+                };
                 Event::Start { request, subject }
             }
             Action::Heard(login) => Event::Heard(login),
@@ -457,7 +501,7 @@ impl World {
                 if incarnation != self.incarnation {
                     return;
                 }
-                Event::PasswordChecked { login, outcome }
+                Event::PrimaryChecked { login, outcome }
             }
             Action::Write { lane, commit, incarnation } => {
                 // A write that was on its way when the server crashed may still have reached the disk.
@@ -493,6 +537,7 @@ impl World {
             }
             Action::Crash => return self.crash(),
             Action::ClockJump(micros) => {
+                self.undisturbed = false;
                 self.wall_offset += micros;
                 return;
             }
@@ -506,6 +551,7 @@ impl World {
                 return;
             }
             Action::Outage(on) => {
+                self.undisturbed = false;
                 self.available = !on;
                 return;
             }
@@ -519,6 +565,7 @@ impl World {
 
     fn crash(&mut self) {
         self.tally.crashes += 1;
+        self.undisturbed = false;
         self.incarnation += 1;
         self.engine = Engine::new(Bounds::default(), &self.entropy);
         // As the desk does before it opens.
@@ -537,12 +584,8 @@ impl World {
             Effect::Load { lane, user, challenge } => {
                 self.soon(20, Action::Load { lane, user, challenge, incarnation });
             }
-            Effect::VerifyPassword { login, hash, password } => {
-                let outcome = match (hash, password.expose() == PASSWORD) {
-                    _ if self.rng.random_ratio(1, 50) => PasswordOutcome::Busy,
-                    (Some(_), true) => PasswordOutcome::Right,
-                    _ => PasswordOutcome::Wrong,
-                };
+            Effect::CheckPrimary { login, against, password } => {
+                let outcome = self.check(&against, password.expose() == PASSWORD);
                 self.soon(200, Action::Checked { login, outcome, incarnation });
             }
             Effect::Commit { lane, commit } => self.soon(20, Action::Write { lane, commit, incarnation }),
@@ -563,6 +606,33 @@ impl World {
                 if let DecisionAnswer::Taken(ClosingState::Approved) = answer {
                     assert!(self.available || self.database.audit.iter().any(|e| e.result == Some("accept")));
                 }
+            }
+        }
+    }
+
+    fn check(&mut self, against: &Against, right: bool) -> PrimaryOutcome {
+        match against {
+            _ if self.rng.random_ratio(1, 50) => PrimaryOutcome::Busy,
+            Against::Local { hash: Some(_) } if right => PrimaryOutcome::Right,
+            Against::Directory { .. } if self.rng.random_ratio(1, 30) => PrimaryOutcome::Refused("locked"),
+            Against::Directory { .. } if self.rng.random_ratio(1, 30) => {
+                PrimaryOutcome::Unavailable("directory_unreachable")
+            }
+            Against::Local { .. } | Against::Directory { entry: None, .. } => PrimaryOutcome::Wrong,
+            Against::Directory { entry: Some(entry), .. } if right => {
+                self.wrong_in_directory.remove(entry);
+                PrimaryOutcome::Right
+            }
+            Against::Directory { entry: Some(entry), .. } => {
+                // As Active Directory counts: from one wrong password to the next.
+                let (count, last) = self.wrong_in_directory.get(entry).copied().unwrap_or_default();
+                let again = self.monotonic.saturating_sub(last) >= LOCKOUT.window;
+                let count = if again { 1 } else { count + 1 };
+                self.wrong_in_directory.insert(entry.clone(), (count, self.monotonic));
+                self.tally.wrong_in_directory += 1;
+                // What could not be written, or was forgotten with the memory of a server that fell, is not counted.
+                assert!(!self.undisturbed || count < u32::from(LOCKOUT.threshold), "the directory locked an account");
+                PrimaryOutcome::Wrong
             }
         }
     }
@@ -688,7 +758,7 @@ impl World {
         let approved = asked(login, "login.ended", Some("approved"));
         let (Some(opened), Some(approved)) = (opened, approved) else { panic!("no trace of the approval") };
         for (id, other) in &self.logins {
-            let proves = other.request.resource.primary == Primary::Local
+            let proves = other.request.resource.primary != Primary::None
                 || other.request.resource.id == mine.request.resource.id;
             if other.user != Some(user) || other.origin == mine.origin || !proves {
                 continue;

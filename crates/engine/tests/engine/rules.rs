@@ -1,5 +1,7 @@
 //! The rules one by one, over a storage that answers at once.
 
+mod directed;
+
 use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,8 +13,8 @@ use countersign_domain::{
     UserId, UserOrigin, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
-    Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Notice, Now, PasswordOutcome, SignatureCheck, Subject,
-    Submission,
+    Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Notice, Now, PrimaryOutcome, SignatureCheck,
+    Subject, Submission,
 };
 use countersign_testkit::SeededEntropy;
 
@@ -41,6 +43,8 @@ struct Play {
     closed: Vec<(ChallengeId, ClosingState)>,
     answers: Vec<DecisionAnswer>,
     passwords_checked: usize,
+    /// What the directory says of a password that is not `right`.
+    directory_says: PrimaryOutcome,
     /// What came of passwords that are looked at side by side; `None` while each is answered at once.
     side_by_side: Option<Vec<Event>>,
 }
@@ -85,6 +89,7 @@ impl Play {
             closed: Vec::new(),
             answers: Vec::new(),
             passwords_checked: 0,
+            directory_says: PrimaryOutcome::Wrong,
             side_by_side: None,
             entropy,
         };
@@ -212,11 +217,17 @@ impl Play {
                         snapshot: if self.available { Ok(self.database.snapshot(user).map(Arc::new)) } else { Err(()) },
                         challenge: challenge.and_then(|id| self.database.challenges.get(&id)).cloned().map(Box::new),
                     }),
-                    Effect::VerifyPassword { login, hash, password } => {
+                    Effect::CheckPrimary { login, against, password } => {
                         self.passwords_checked += 1;
-                        let right = hash.is_some() && password.expose() == b"right";
-                        let outcome = if right { PasswordOutcome::Right } else { PasswordOutcome::Wrong };
-                        let checked = Event::PasswordChecked { login, outcome };
+                        let right = password.expose() == b"right";
+                        let outcome = match against {
+                            Against::Local { hash: Some(_) } | Against::Directory { entry: Some(_), .. } if right => {
+                                PrimaryOutcome::Right
+                            }
+                            Against::Local { .. } => PrimaryOutcome::Wrong,
+                            Against::Directory { .. } => self.directory_says,
+                        };
+                        let checked = Event::PrimaryChecked { login, outcome };
                         self.side_by_side.as_mut().unwrap_or(&mut events).push(checked);
                     }
                     Effect::Commit { lane, commit } => {

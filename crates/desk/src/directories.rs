@@ -1,0 +1,259 @@
+//! Users who come from directories: whose name was typed, and who comes in on demand.
+//!
+//! Nothing of an answer is kept: who is disabled, or in another group, is refused from the next login on (S62, S64).
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use countersign_domain::{
+    AuditEvent, Commit, Directory, DirectoryId, EntryId, EventKind, HostileText, LoginName, LoginRequest, Primary,
+    Reason, Secret, User, UserId, UserOrigin, Write,
+};
+use countersign_engine::{PrimaryOutcome, Subject};
+use countersign_storage::{CommitError, StoreError};
+use tracing::{error, warn};
+
+use crate::Desk;
+
+/// Speaks to directories; the program brings one.
+#[async_trait]
+pub trait Directories: Send + Sync + 'static {
+    /// Whose name `typed` is, and whether the person is in one of `groups` (empty: it is not asked).
+    async fn find(&self, directory: &Directory, typed: &str, groups: &[String]) -> Result<Person, FindFault>;
+
+    /// Whether `password` is that of the person whose name `typed` is.
+    async fn check(&self, directory: &Directory, typed: &str, password: &Secret) -> PasswordAnswer;
+}
+
+/// Somebody whom a directory knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Whose entry it is, for good.
+    pub entry: EntryId,
+    /// What the directory calls the person, to be shown.
+    pub name: String,
+    /// The name on screens.
+    pub display_name: Option<String>,
+    /// Why the account may not log on, one word; `None` when it may.
+    pub refused: Option<&'static str>,
+    /// Whether one of the groups has the person, directly or through others.
+    pub membership: Membership,
+}
+
+/// Whether somebody is in one of the groups that were asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// In at least one, or none was asked about.
+    Member,
+    /// In none of them.
+    NotMember,
+}
+
+/// Why nobody was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FindFault {
+    /// It is nobody's name; a word where there is more to say: `ambiguous`, `foreign_domain`.
+    Unknown(Option<&'static str>),
+    /// The directory gave no usable answer.
+    Unavailable(Trouble),
+}
+
+/// Why a directory gave no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// One word for the record.
+    pub word: &'static str,
+    /// For the log.
+    pub text: String,
+}
+
+/// What a directory says of a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordAnswer {
+    /// It is right, and this is whose it is.
+    Right(EntryId),
+    /// It is wrong.
+    Wrong,
+    /// The account may not log on, one word says why.
+    Refused(&'static str),
+    /// Nothing is known.
+    Unavailable(Trouble),
+}
+
+/// Where there are no directories.
+pub(crate) struct NoDirectories;
+
+#[async_trait]
+impl Directories for NoDirectories {
+    async fn find(&self, _: &Directory, _: &str, _: &[String]) -> Result<Person, FindFault> {
+        Err(FindFault::Unavailable(none()))
+    }
+
+    async fn check(&self, _: &Directory, _: &str, _: &Secret) -> PasswordAnswer {
+        PasswordAnswer::Unavailable(none())
+    }
+}
+
+fn none() -> Trouble {
+    Trouble { word: "no_directory", text: "this program speaks to no directories".to_owned() }
+}
+
+/// All directories as they are now; replaced as a whole when one changes.
+pub(crate) type DirectoryTable = HashMap<DirectoryId, Arc<Directory>>;
+
+pub(crate) fn table(directories: Vec<Directory>) -> Arc<DirectoryTable> {
+    Arc::new(directories.into_iter().map(|directory| (directory.id, Arc::new(directory))).collect())
+}
+
+impl Desk {
+    fn directory(&self, id: DirectoryId) -> Option<Arc<Directory>> {
+        self.directory_table().get(&id).map(Arc::clone)
+    }
+
+    /// Who the login is about.
+    pub(crate) async fn subject_in(self: &Arc<Self>, id: DirectoryId, request: &LoginRequest) -> Subject {
+        let refused = |user, reason, detail| Subject::Refused { user, reason, detail };
+        let Some(directory) = self.directory(id) else {
+            return refused(None, Reason::Unavailable, Some("no_directory"));
+        };
+        let Some(typed) = request.user_typed.as_utf8() else { return Subject::Unknown };
+        let resource = &request.resource;
+        let person = match self.directories().find(&directory, typed, &resource.allow_groups).await {
+            Ok(person) => person,
+            // The directory is asked about the password all the same, as it would be for somebody (S107).
+            Err(FindFault::Unknown(None)) => return Subject::Unknown,
+            Err(FindFault::Unknown(word)) => return refused(None, Reason::UserUnknown, word),
+            Err(FindFault::Unavailable(trouble)) => {
+                warn!(
+                    directory.name = directory.name,
+                    error = trouble.text,
+                    "directory.find failed: a login is refused"
+                );
+                return refused(None, Reason::Unavailable, Some(trouble.word));
+            }
+        };
+        let known = match self.store().user_by_entry(id, &person.entry).await {
+            Ok(known) => known,
+            Err(fault) => return lost(&fault),
+        };
+        let user = known.as_ref().map(|user| user.id);
+        if person.membership == Membership::NotMember {
+            return refused(user, Reason::NotAllowed, None);
+        }
+        // Where a password is checked the directory says itself what it thinks of the account, and only to those who
+        // have it right.
+        if let Some(word) = person.refused.filter(|_| resource.primary != Primary::Directory || user.is_none()) {
+            return refused(user, Reason::AccountRefused, Some(word));
+        }
+        let user = match known {
+            Some(user) => {
+                self.follow_name(&user, &person).await;
+                user.id
+            }
+            None => match self.bring_in(&directory, &person).await {
+                Ok(user) => user,
+                Err(fault) => return lost(&fault),
+            },
+        };
+        Subject::Entry { user, policy: directory.lockout.policy() }
+    }
+
+    /// Adds a user who logs on for the first time. Of several logins at once one adds, and all are about the same user.
+    async fn bring_in(self: &Arc<Self>, directory: &Directory, person: &Person) -> Result<UserId, StoreError> {
+        let now = self.clock().now();
+        let user = User {
+            id: UserId::new(now, &**self.entropy()),
+            origin: UserOrigin::Directory { directory: directory.id, entry: person.entry.clone() },
+            name: login_name(person),
+            display_name: display_name(person),
+            enabled: true,
+            password: None,
+            created_at: now,
+        };
+        let mut event = AuditEvent::new(now, EventKind::UserAdded, "directory");
+        event.user_id = Some(user.id);
+        event.user_typed = Some(HostileText::from(user.name.as_str()));
+        event.detail = serde_json::to_string(&serde_json::json!({"before": null, "after": {
+            "name": user.name.as_str(),
+            "display_name": user.display_name,
+            "enabled": true,
+            "directory": directory.name,
+            "entry": person.entry.as_str(),
+        }}))
+        .ok();
+        let id = user.id;
+        match self.write(Commit { writes: vec![Write::AddUser(user)], audit: vec![event] }).await {
+            Ok(()) => Ok(id),
+            Err(CommitError::Store(fault)) => Err(fault),
+            Err(CommitError::Conflict(_)) => {
+                let there = self.store().user_by_entry(directory.id, &person.entry).await?;
+                there.map(|user| user.id).ok_or_else(|| {
+                    StoreError::Unavailable(format!("the directory {} was removed at the same time", directory.name))
+                })
+            }
+        }
+    }
+
+    /// Notes another name of somebody who was renamed; whoever is shown a list should find them.
+    async fn follow_name(self: &Arc<Self>, user: &User, person: &Person) {
+        let (name, shown) = (login_name(person), display_name(person));
+        if user.name.as_str() == name.as_str() && user.display_name == shown {
+            return;
+        }
+        let mut event = AuditEvent::new(self.clock().now(), EventKind::UserChanged, "directory");
+        event.user_id = Some(user.id);
+        event.user_typed = Some(HostileText::from(name.as_str()));
+        event.detail = serde_json::to_string(&serde_json::json!({
+            "before": {"name": user.name.as_str(), "display_name": user.display_name},
+            "after": {"name": name.as_str(), "display_name": shown},
+        }))
+        .ok();
+        let write = Write::SetUserName { id: user.id, name, display_name: shown };
+        if let Err(fault) = self.write(Commit { writes: vec![write], audit: vec![event] }).await {
+            warn!(error = %fault, user.id = %user.id, "directory.rename was not written: it comes with the next login");
+        }
+    }
+
+    /// What a directory says of a password: right only if it is that of `entry`.
+    pub(crate) async fn check_in(
+        &self,
+        id: DirectoryId,
+        name: &HostileText,
+        entry: Option<EntryId>,
+        password: &Secret,
+    ) -> PrimaryOutcome {
+        let Some(directory) = self.directory(id) else { return PrimaryOutcome::Unavailable("no_directory") };
+        let Some(typed) = name.as_utf8() else { return PrimaryOutcome::Wrong };
+        match self.directories().check(&directory, typed, password).await {
+            PasswordAnswer::Right(found) if Some(&found) == entry.as_ref() => PrimaryOutcome::Right,
+            // The name has become somebody else's in this moment.
+            PasswordAnswer::Right(_) => PrimaryOutcome::Refused("renamed"),
+            PasswordAnswer::Wrong => PrimaryOutcome::Wrong,
+            PasswordAnswer::Refused(word) => PrimaryOutcome::Refused(word),
+            PasswordAnswer::Unavailable(trouble) => {
+                warn!(
+                    directory.name = directory.name,
+                    error = trouble.text,
+                    "directory.check failed: a login is refused"
+                );
+                PrimaryOutcome::Unavailable(trouble.word)
+            }
+        }
+    }
+}
+
+fn lost(fault: &StoreError) -> Subject {
+    error!(error = %fault, "login.lookup failed: the login is refused");
+    Subject::Unavailable
+}
+
+/// The name to be shown; of an entry whose name people could not see, its identifier.
+fn login_name(person: &Person) -> LoginName {
+    let text = |text: &str| LoginName::new(text).ok();
+    text(&person.name).or_else(|| text(person.entry.as_str())).unwrap_or_else(LoginName::nobody)
+}
+
+fn display_name(person: &Person) -> String {
+    let given = person.display_name.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    HostileText::from(given.unwrap_or(&person.name)).shown(64)
+}
