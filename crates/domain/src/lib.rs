@@ -18,6 +18,7 @@ mod otp;
 mod outside;
 mod resource;
 mod secret;
+mod seldom;
 mod time;
 mod user;
 
@@ -40,5 +41,6 @@ pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, split_app
 pub use outside::{Clock, Entropy};
 pub use resource::{Network, Primary, RadiusClient, Resource, ResourceKind, Retries};
 pub use secret::Secret;
+pub use seldom::Seldom;
 pub use time::Timestamp;
 pub use user::{LoginName, NameError, PasswordHash, User, UserSnapshot};
