@@ -1,7 +1,8 @@
 //! The app's listener: HTTP/1.1 over TCP, with TLS and then HTTP/2 as well where certificate files are set, and with limits
-//! on slow clients.
+//! on slow clients and on many connections.
 
 mod connection;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -10,18 +11,23 @@ use std::{future::pending, io, net::SocketAddr, pin::pin, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use countersign_domain::Seldom;
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::{
     config::Config,
+    runtime::file_limit,
     tls::{Certificate, LOOK},
 };
 use connection::{Connections, Patience};
+use places::{Bounds, CONNECTIONS, Sources};
 
-/// Connections at a time; more wait in the system's queue.
-const CONNECTIONS: usize = 8192;
 /// After the system refuses a connection, for example for want of file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
@@ -31,6 +37,7 @@ pub(crate) struct AppListener {
     address: SocketAddr,
     certificate: Option<Arc<Certificate>>,
     patience: Patience,
+    bounds: Bounds,
     look: Duration,
 }
 
@@ -55,7 +62,15 @@ impl AppListener {
             _ => anyhow!("app address {wanted} cannot be opened: {fault}"),
         })?;
         let address = listener.local_addr().context("the app's address is not known")?;
-        Ok(Self { listener, address, certificate, patience: Patience::default(), look: LOOK })
+        let bounds = Bounds::within(file_limit(), &config.trusted_proxies);
+        if bounds.all < CONNECTIONS {
+            tracing::warn!(
+                "app: the system's limit of open files leaves room for {} connections of phones instead of {CONNECTIONS}: \
+                 raise it (LimitNOFILE= in the systemd unit, `ulimit -Hn` elsewhere)",
+                bounds.all
+            );
+        }
+        Ok(Self { listener, address, certificate, patience: Patience::default(), bounds, look: LOOK })
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -70,7 +85,10 @@ impl AppListener {
     /// Serves until `stop` is cancelled, and lets what is under way end.
     pub(crate) async fn run(self, router: Router, stop: CancellationToken) {
         let router = router.layer(RequestBodyTimeoutLayer::new(self.patience.slow));
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = Arc::new(Semaphore::new(self.bounds.all));
+        let sources = Sources::new(&self.bounds);
+        let begin = Instant::now();
+        let (mut full, mut untaken, mut crowded) = (Seldom::default(), Seldom::default(), Seldom::default());
         let tasks = TaskTracker::new();
         let connections = Connections { router, patience: self.patience, stop: stop.clone(), tasks: tasks.clone() };
         let mut watching = pin!(async {
@@ -80,6 +98,11 @@ impl AppListener {
             }
         });
         loop {
+            if room.available_permits() == 0
+                && let Some(times) = full.happens(begin.elapsed())
+            {
+                tracing::warn!(times, "app: all {} connections are taken, more wait", self.bounds.all);
+            }
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 () = &mut watching => break,
@@ -92,16 +115,30 @@ impl AppListener {
             let (place, (stream, peer)) = match accepted {
                 (place, Ok(accepted)) => (place, accepted),
                 (_, Err(fault)) => {
-                    tracing::warn!(error = %fault, "app.connection not taken");
+                    if let Some(times) = untaken.happens(begin.elapsed()) {
+                        tracing::warn!(error = %fault, times, "app.connection not taken");
+                    }
                     sleep(REST).await;
                     continue;
                 }
+            };
+            let Some(seat) = sources.admit(peer.ip()) else {
+                if let Some(times) = crowded.happens(begin.elapsed()) {
+                    tracing::warn!(
+                        client.address = %peer.ip(),
+                        times,
+                        "app.connection refused: its address has {} already. If that is a reverse proxy, name it in [app] \
+                         trusted_proxies",
+                        self.bounds.of_one_source
+                    );
+                }
+                continue;
             };
             let acceptor = self.certificate.as_ref().map(|certificate| certificate.acceptor());
             let connection = connections.clone().serve(stream, peer, acceptor);
             tasks.spawn(async move {
                 connection.await;
-                drop(place);
+                drop((place, seat));
             });
         }
         tasks.close();

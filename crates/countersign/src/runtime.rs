@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use countersign_domain::{Clock, Entropy, Timestamp};
-use rustix::process::{Resource, Rlimit, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 /// The clock of the machine.
 pub(crate) struct SystemClock;
@@ -42,6 +42,17 @@ pub(crate) fn guard_process() {
     umask(rustix::fs::Mode::from_raw_mode(0o077));
     let _unchanged = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     quiet_panics();
+}
+
+/// Takes as many file descriptors as the system allows: every phone that listens needs one.
+pub(crate) fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _unchanged = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// How many file descriptors the process may have; `None` where nothing bounds them.
+pub(crate) fn file_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
 }
 
 /// A panic message that was put together at run time may hold anything; one that stands in the source does not.

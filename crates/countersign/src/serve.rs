@@ -37,7 +37,7 @@ use crate::{
     logging::{self, LogFormat},
     output::{Failure, Output},
     push::{self, Push},
-    runtime::{SystemClock, SystemEntropy, guard_process},
+    runtime::{SystemClock, SystemEntropy, guard_process, raise_file_limit},
 };
 
 /// Listeners may take so long to end,
@@ -94,6 +94,7 @@ pub(crate) struct Server {
 impl Server {
     /// Opens everything. When it returns, everybody is served.
     pub(crate) async fn start(data: &Path, config: Config) -> Result<Self> {
+        raise_file_limit();
         if UnixStream::connect(&config.socket).await.is_ok() {
             bail!(
                 "a server is running on {} already (it answers at {}): stop that one first",

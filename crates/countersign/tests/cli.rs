@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use sqlx::{Connection as _, sqlite::SqliteConnectOptions};
 
@@ -73,8 +74,20 @@ impl Folder {
     }
 
     fn start(&self) -> Running {
-        let mut child =
-            self.serve().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::started(self.serve())
+    }
+
+    /// The same under other limits of open files.
+    fn start_with_files(&self, soft: u64, hard: u64) -> Running {
+        let mut shell = Command::new("sh");
+        let serve = self.serve();
+        shell.arg("-c").arg(format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"")).arg("sh");
+        shell.arg(serve.get_program()).args(serve.get_args());
+        Self::started(shell)
+    }
+
+    fn started(mut serve: Command) -> Running {
+        let mut child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, log) = mpsc::channel();
         let streams: [Box<dyn std::io::Read + Send>; 2] =
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
@@ -646,6 +659,48 @@ fn s101_a_hostile_name_at_the_door_is_harmless_on_the_screen_and_in_the_export()
     assert_eq!(all[0]["user_typed"], "\\u{202e}".repeat(80));
     let log = server.stop().join("\n");
     assert!(!log.contains('\x1b') && !log.contains('\u{202e}') && !log.contains("\n2026-11-25 ACCEPT"), "{log}");
+}
+
+/// Connections that say nothing.
+fn silent(port: u16, count: usize) -> Vec<TcpStream> {
+    let address = ([127, 0, 0, 1], port).into();
+    (0..count).filter_map(|_| TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()).collect()
+}
+
+#[test]
+fn many_connections_leave_file_descriptors_for_the_command_line() {
+    let folder = Folder::new();
+    let server = folder.start_with_files(64, 256);
+    let pid = Pid::from_raw(i32::try_from(server.child.id()).unwrap());
+    let limit = prlimit(pid, Resource::Nofile, Rlimit { current: Some(256), maximum: Some(256) }).unwrap();
+    assert_eq!((limit.current, limit.maximum), (Some(256), Some(256)), "the soft limit was raised");
+    let connections = silent(folder.app, 400);
+    assert!(connections.len() > 200, "{}", connections.len());
+    let begin = tokio::time::Instant::now();
+    folder.done(&["user", "add", "alice", "--no-password"], "");
+    folder.done(&["user", "list"], "");
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    drop(connections);
+    let log = server.stop();
+    let told = |words: &str| log.iter().filter(|line| line.contains(words)).count();
+    assert_eq!((told("128 connections are taken"), told("connection not taken")), (1, 0), "{log:?}");
+}
+
+#[test]
+fn a_lack_of_file_descriptors_is_told_once_a_minute() {
+    let folder = Folder::new();
+    let server = folder.start();
+    let pid = Pid::from_raw(i32::try_from(server.child.id()).unwrap());
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let set = |current| prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    let before = set(Some(1));
+    let connections = silent(folder.app, 3);
+    let _two_seconds = mpsc::channel::<()>().1.recv_timeout(Duration::from_secs(2));
+    set(before.current);
+    folder.done(&["user", "list"], "");
+    drop(connections);
+    let log = server.stop();
+    assert_eq!(log.iter().filter(|line| line.contains("connection not taken")).count(), 1, "{log:?}");
 }
 
 #[test]

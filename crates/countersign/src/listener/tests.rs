@@ -59,6 +59,10 @@ impl World {
     }
 
     async fn with(pair: Option<&Pair>, patience: Patience) -> Self {
+        Self::bounded(pair, patience, |_| {}).await
+    }
+
+    async fn bounded(pair: Option<&Pair>, patience: Patience, bound: impl FnOnce(&mut Bounds)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut text = "[app]\nlisten = \"127.0.0.1:0\"\n".to_owned();
         if let Some(pair) = pair {
@@ -70,6 +74,7 @@ impl World {
         fs::write(crate::config::path(folder.path()), text).unwrap();
         let mut listener = AppListener::bind(&Config::load(folder.path()).unwrap()).await.unwrap();
         listener.patience = patience;
+        bound(&mut listener.bounds);
         listener.look = Duration::from_millis(20);
         let (address, certificate, stop) = (listener.address(), listener.certificate(), CancellationToken::new());
         let router = Router::new()
@@ -231,7 +236,7 @@ async fn headers_are_bounded_in_both_versions() {
 
 /// Waits until the server hangs up; how long that took.
 async fn hung_up(mut stream: impl tokio::io::AsyncRead + Unpin) -> Duration {
-    let begin = tokio::time::Instant::now();
+    let begin = Instant::now();
     let mut rest = Vec::new();
     let _reset = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("the connection stays open");
     begin.elapsed()
@@ -276,5 +281,53 @@ async fn without_tls_http1_is_spoken() {
     let url = format!("http://{}/", world.address);
     let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
     assert_eq!((answer.version(), answer.text().await.unwrap().as_str()), (Version::HTTP_11, "hello"));
+    world.ends().await;
+}
+
+/// Whether a request over an open connection is answered within `patience`.
+async fn answers(stream: &mut TcpStream, patience: Duration) -> bool {
+    let answered = async {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"hello") {
+            answer.push(stream.read_u8().await?);
+        }
+        io::Result::Ok(())
+    };
+    matches!(timeout(patience, answered).await, Ok(Ok(())))
+}
+
+#[tokio::test]
+async fn one_source_cannot_take_every_place() {
+    let world = World::bounded(None, Patience::default(), |bounds| {
+        *bounds = Bounds { all: 100, of_one_source: 2, proxies: Vec::new() };
+    })
+    .await;
+    let mut first = TcpStream::connect(world.address).await.unwrap();
+    let mut second = TcpStream::connect(world.address).await.unwrap();
+    assert!(answers(&mut first, LONG).await && answers(&mut second, LONG).await);
+    assert!(hung_up(TcpStream::connect(world.address).await.unwrap()).await < Duration::from_secs(5));
+    assert!(answers(&mut second, LONG).await, "those who have a place keep it");
+    drop(first);
+    until("there is a place again", async || {
+        let mut third = TcpStream::connect(world.address).await.unwrap();
+        answers(&mut third, LONG).await
+    })
+    .await;
+    drop(second);
+    world.ends().await;
+}
+
+#[tokio::test]
+async fn who_finds_no_place_waits_for_one() {
+    let world = World::bounded(None, Patience::default(), |bounds| bounds.all = 2).await;
+    let mut first = TcpStream::connect(world.address).await.unwrap();
+    let mut second = TcpStream::connect(world.address).await.unwrap();
+    assert!(answers(&mut first, LONG).await && answers(&mut second, LONG).await);
+    let mut third = TcpStream::connect(world.address).await.unwrap();
+    assert!(!answers(&mut third, Duration::from_millis(500)).await);
+    drop(first);
+    assert!(answers(&mut third, LONG).await);
+    drop((second, third));
     world.ends().await;
 }
