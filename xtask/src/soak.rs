@@ -8,7 +8,18 @@ pub(crate) fn soak(options: &[&str]) -> Result<()> {
     let Options { seeds, logins } = parse(options)?;
     run_with(
         "cargo",
-        &["test", "--locked", "--release", "-p", "countersign-engine", "--test", "engine", "model", "--", "--nocapture"],
+        &[
+            "test",
+            "--locked",
+            "--release",
+            "-p",
+            "countersign-engine",
+            "--test",
+            "engine",
+            "model",
+            "--",
+            "--nocapture",
+        ],
         &[("COUNTERSIGN_SOAK_SEEDS", &seeds.to_string())],
     )?;
 
