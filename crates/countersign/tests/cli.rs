@@ -674,8 +674,9 @@ fn many_connections_leave_file_descriptors_for_the_command_line() {
     let pid = Pid::from_raw(i32::try_from(server.child.id()).unwrap());
     let limit = prlimit(pid, Resource::Nofile, Rlimit { current: Some(256), maximum: Some(256) }).unwrap();
     assert_eq!((limit.current, limit.maximum), (Some(256), Some(256)), "the soft limit was raised");
-    let connections = silent(folder.app, 400);
-    assert!(connections.len() > 200, "{}", connections.len());
+    // More than are taken, and few enough that the rest fits into the queue of a small system.
+    let connections = silent(folder.app, 220);
+    assert_eq!(connections.len(), 220);
     let begin = tokio::time::Instant::now();
     folder.done(&["user", "add", "alice", "--no-password"], "");
     folder.done(&["user", "list"], "");
