@@ -705,6 +705,29 @@ fn a_lack_of_file_descriptors_is_told_once_a_minute() {
 }
 
 #[test]
+fn s108_a_database_that_takes_no_writes_lets_nobody_in_and_does_not_fill_the_log() {
+    let folder = Folder::new();
+    let server = folder.start();
+    let made = folder.ask(&["resource", "add", "vpn", "--client", "127.0.0.1", "--generate-secret"], "");
+    let stdin = format!("{}\nx", made["secret"].as_str().unwrap());
+    let at = format!("127.0.0.1:{}", folder.radius);
+    let (database, elsewhere) = (folder.data.join("countersign.db"), folder.data.join("elsewhere"));
+    fs::rename(&database, &elsewhere).unwrap();
+    for _ in 0..5 {
+        let login = ["radius-login", "alice", "--server", &at, "--secret-stdin", "--password-stdin"];
+        assert_eq!(folder.cli(&login, &stdin).status.code(), Some(1));
+    }
+    let doctor = String::from_utf8(folder.cli(&["doctor"], "").stdout).unwrap();
+    assert!(doctor.contains("nothing could be written"), "{doctor}");
+    fs::rename(&elsewhere, &database).unwrap();
+    folder.done(&["user", "add", "alice", "--no-password"], "");
+    let log = server.stop();
+    let told = |words: &str| log.iter().filter(|line| line.contains(words)).count();
+    let words = ["nothing of a batch was written", "login.commit failed", "takes writes again"];
+    assert_eq!(words.map(told), [1, 1, 1], "{log:?}");
+}
+
+#[test]
 fn systemd_is_told_of_ready_and_stopping() {
     let folder = Folder::new();
     let path = folder.data.join("notify");

@@ -24,6 +24,7 @@ use tracing::{error, warn};
 use crate::{
     ResourceTable,
     cache::Cache,
+    complaints::Complaints,
     directories::{self, Directories, DirectoryTable, NoDirectories},
     hub::{Hub, OpenedChallenges},
     passwords::Passwords,
@@ -73,6 +74,7 @@ pub struct Desk {
     directories: Arc<dyn Directories>,
     directory_table: Mutex<Arc<DirectoryTable>>,
     sooner: Notify,
+    complaints: Complaints,
     /// Held while push subscriptions are written, so that one is only removed if it is still the same.
     push_turn: tokio::sync::Mutex<()>,
 }
@@ -132,6 +134,7 @@ impl Desk {
             directories,
             directory_table: Mutex::new(directory_table),
             sooner: Notify::new(),
+            complaints: Complaints::new(),
             push_turn: tokio::sync::Mutex::new(()),
             started: Instant::now(),
             store,
@@ -212,7 +215,9 @@ impl Desk {
                 }
                 Ok(None) => Subject::Unknown,
                 Err(fault) => {
-                    error!(error = %fault, "login.lookup failed: the login is refused");
+                    if let Some(times) = desk.complaints.due(&desk.complaints.lookup) {
+                        error!(error = %fault, times, "login.lookup failed: the login is refused");
+                    }
                     Subject::Unavailable
                 }
             };
@@ -256,8 +261,10 @@ impl Desk {
     pub fn record(self: &Arc<Self>, event: AuditEvent) {
         let desk = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(fault) = desk.store.commit(Commit::record(event)).await {
-                error!(error = %fault, "audit.record lost");
+            if let Err(fault) = desk.store.commit(Commit::record(event)).await
+                && let Some(times) = desk.complaints.due(&desk.complaints.record)
+            {
+                error!(error = %fault, times, "audit.record lost");
             }
         });
     }
@@ -468,7 +475,9 @@ impl Desk {
         let event = match self.read(user, challenge).await {
             Ok((snapshot, challenge)) => Event::Loaded { lane, snapshot: Ok(snapshot), challenge },
             Err(fault) => {
-                error!(error = %fault, user.id = %user, "login.load failed: nobody is let in");
+                if let Some(times) = self.complaints.due(&self.complaints.load) {
+                    error!(error = %fault, times, user.id = %user, "login.load failed: nobody is let in");
+                }
                 Event::Loaded { lane, snapshot: Err(()), challenge: None }
             }
         };
@@ -502,7 +511,9 @@ impl Desk {
             Ok(()) => Ok(()),
             Err(CommitError::Conflict(_)) => Err(CommitFault::Conflict),
             Err(CommitError::Store(fault)) => {
-                error!(error = %fault, "login.commit failed: nobody is let in");
+                if let Some(times) = self.complaints.due(&self.complaints.commit) {
+                    error!(error = %fault, times, "login.commit failed: nobody is let in");
+                }
                 Err(CommitFault::Unavailable)
             }
         };

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod cache;
+mod complaints;
 mod desk;
 mod directories;
 mod hub;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_domain::{
     Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Clock, Commit, Device, DeviceId, Directory,
-    DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Timestamp, User, UserId,
-    UserSnapshot,
+    DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Seldom, Timestamp, User,
+    UserId, UserSnapshot,
 };
 use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, WriterFigures};
 use data_encoding::BASE64URL_NOPAD;
@@ -17,6 +17,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::error::{inconsistent, unavailable};
 use crate::hot::Guards;
@@ -120,6 +121,8 @@ impl SqliteStore {
             figures: Arc::clone(&figures),
             pages: None,
             next_purge: Timestamp::from_micros(i64::MIN),
+            started: Instant::now(),
+            complaint: Seldom::default(),
             held,
         };
         tokio::spawn(writer.run(queue, Arc::clone(&closing), ended));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign_domain::{AuditEvent, AuditHash, AuditRecord, Clock, Commit, Entropy, Timestamp};
+use countersign_domain::{AuditEvent, AuditHash, AuditRecord, Clock, Commit, Entropy, Seldom, Timestamp};
 use countersign_storage::{CommitError, StoreError, Vault, WriterFigures};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::error::unavailable;
 use crate::hot::{Guards, Pending, append_audit, is_hot};
@@ -84,6 +85,9 @@ pub(crate) struct Writer {
     pub(crate) figures: Arc<Figures>,
     pub(crate) pages: Option<u32>,
     pub(crate) next_purge: Timestamp,
+    pub(crate) started: Instant,
+    /// With a full disk it is the same for each batch.
+    pub(crate) complaint: Seldom,
     /// The files; let go after the connection.
     pub(crate) held: Held,
 }
@@ -126,7 +130,10 @@ impl Writer {
         self.figures.count(replies.len());
         match outcome {
             Ok(verdicts) => {
-                self.figures.failing.store(0, Ordering::Relaxed);
+                let failed = self.figures.failing.swap(0, Ordering::Relaxed);
+                if failed > 0 {
+                    tracing::info!(failed, "the database takes writes again");
+                }
                 for (reply, verdict) in replies.into_iter().zip(verdicts) {
                     // Whoever asked may have gone; the commit stands all the same.
                     drop(reply.send(verdict.map_err(CommitError::Conflict)));
@@ -134,7 +141,9 @@ impl Writer {
             }
             Err(fault) => {
                 self.figures.failing.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(error = %fault, commits = replies.len(), "nothing of a batch was written");
+                if let Some(times) = self.complaint.happens(self.started.elapsed()) {
+                    tracing::error!(error = %fault, commits = replies.len(), times, "nothing of a batch was written");
+                }
                 for reply in replies {
                     drop(reply.send(Err(fault.clone().into())));
                 }

@@ -11,10 +11,10 @@ use std::{
 
 use aws_lc_rs::rand::SystemRandom;
 use countersign_device_protocol::keys::{Signature, SigningKey};
-use countersign_domain::{AuditHash, Clock, Timestamp};
+use countersign_domain::{AuditHash, Clock, Seldom, Timestamp};
 use countersign_storage::{Store, StoreError};
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncWriteExt as _, sync::Mutex};
+use tokio::{io::AsyncWriteExt as _, sync::Mutex, time::Instant};
 
 use crate::server_keys::{ServerKey, ServerKeyError};
 
@@ -188,6 +188,7 @@ impl Checkpoints {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut seen = store.writer_figures().commits;
         let mut waiting = true;
+        let (begin, mut unanswered, mut unmade) = (Instant::now(), Seldom::default(), Seldom::default());
         loop {
             look.tick().await;
             let commits = store.writer_figures().commits;
@@ -198,7 +199,9 @@ impl Checkpoints {
             let last = *self.last.lock().await;
             let due = match (last, store.audit_head().await) {
                 (_, Err(fault)) => {
-                    tracing::error!(error = %fault, "audit.checkpoint: the database did not answer");
+                    if let Some(times) = unanswered.happens(begin.elapsed()) {
+                        tracing::error!(error = %fault, times, "audit.checkpoint: the database did not answer");
+                    }
                     false
                 }
                 (None, Ok(_)) => true,
@@ -210,7 +213,11 @@ impl Checkpoints {
             if due {
                 match self.make(store).await {
                     Ok(()) => waiting = false,
-                    Err(fault) => tracing::error!(error = %fault, "audit.checkpoint was not made"),
+                    Err(fault) => {
+                        if let Some(times) = unmade.happens(begin.elapsed()) {
+                            tracing::error!(error = %fault, times, "audit.checkpoint was not made");
+                        }
+                    }
                 }
             }
         }
