@@ -32,6 +32,8 @@ export async function startServer(config = '') {
 
   const server = {
     origin,
+    /** Where it takes RADIUS requests. */
+    radius: `127.0.0.1:${radiusPort}`,
     data,
 
     async start() {
@@ -80,9 +82,10 @@ export async function startServer(config = '') {
       return stdout.trim() === '' ? null : JSON.parse(stdout);
     },
 
-    /** A user without a local password, whom the VPN below has checked itself. */
-    async addUser(name, displayName) {
-      await server.command('user', 'add', name, '--display-name', displayName, '--no-password');
+    /** A user; without a password, the application must have checked one itself. */
+    async addUser(name, displayName, password) {
+      const option = password === undefined ? '--no-password' : '--password-stdin';
+      await server.commandWith(`${password ?? ''}\n`, 'user', 'add', name, '--display-name', displayName, option);
     },
 
     async addResource(name, ...options) {
@@ -100,7 +103,7 @@ export async function startServer(config = '') {
 
     /** Begins a login; `verdict` is `accepted`, `rejected` or `no answer`. */
     login(user, ...options) {
-      const args = ['radius-login', user, '--server', `127.0.0.1:${radiusPort}`, '--secret-stdin', ...options];
+      const args = ['radius-login', user, '--server', server.radius, '--secret-stdin', ...options];
       return run(args, `${SECRET}\n`).then(({ code, stderr }) => {
         const verdict = ['accepted', 'rejected', 'no answer'][code];
         if (verdict === undefined) throw new Error(`radius-login: ${stderr}`);
@@ -110,7 +113,7 @@ export async function startServer(config = '') {
 
     /** Types a code at a login, as the only password. */
     loginWithCode(user, code) {
-      const args = ['radius-login', user, '--server', `127.0.0.1:${radiusPort}`, '--secret-stdin', '--password-stdin'];
+      const args = ['radius-login', user, '--server', server.radius, '--secret-stdin', '--password-stdin'];
       return run(args, `${SECRET}\n${code}\n`).then(({ code: exit }) => ['accepted', 'rejected', 'no answer'][exit]);
     },
 
