@@ -148,7 +148,7 @@ describe('activation', () => {
     });
   });
 
-  it('a tab on an iPhone makes no key and redeems nothing', async () => {
+  it('s39 a tab on an iPhone makes no key and redeems nothing', async () => {
     const { qr } = await server.issue(user);
     const before = await devices();
     await withBrowser({ userAgent: IPHONE }, async (page) => {

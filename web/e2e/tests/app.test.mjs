@@ -78,7 +78,7 @@ describe('the app', () => {
     });
   });
 
-  it('does not wait for ever for a push service', async () => {
+  it('s91 does not wait for ever for a push service', async () => {
     await withBrowser({ notifications: 'granted' }, async (page) => {
       await open(page, server);
       await addByTyping(page, server, user);
@@ -87,7 +87,7 @@ describe('the app', () => {
     });
   });
 
-  it('shows a notification for every push, and says nothing in it', async () => {
+  it('s11 s89 shows a notification for every push, and says nothing in it', async () => {
     await withBrowser({ notifications: 'granted' }, async (page, { context }) => {
       await open(page, server);
       await page.evaluate(() => navigator.serviceWorker.ready);
@@ -118,7 +118,7 @@ describe('the app', () => {
     });
   });
 
-  it('opens a sign-in that is over from an old notification', async () => {
+  it('s11 opens a sign-in that is over from an old notification', async () => {
     await withBrowser({}, async (page) => {
       await open(page, server);
       await addByTyping(page, server, user);

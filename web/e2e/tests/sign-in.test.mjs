@@ -30,7 +30,7 @@ describe('a sign-in', () => {
   });
   afterEach(() => browser.close());
 
-  it('says who, where, from where and when, and goes on with Verify', async () => {
+  it('s13 s91 says who, where, from where and when, and goes on with Verify', async () => {
     const verdict = server.login(user, '--calling-station', '203.0.113.7');
     await heading(page, QUESTION);
     const facts = await page.locator('dl').textContent();

@@ -86,7 +86,10 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) ->
     if let PrimaryOutcome::Unavailable(word) = outcome {
         return refuse_because(view, live, Reason::Unavailable, Some(word));
     }
-    let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
+    let Some(snapshot) = view.snapshot else {
+        let reason = if outcome == PrimaryOutcome::Busy { Reason::Limited } else { Reason::UserUnknown };
+        return refuse(view, live, reason, Vec::new());
+    };
     let scope = LimitScope::User(snapshot.user.id);
     let (expected, mut limits) = snapshot.limits(scope);
     if !limits.password().allows(&live.policy, view.now.wall) {

@@ -128,3 +128,31 @@ async fn a_verdict_that_is_there_when_the_door_closes_still_leaves() {
     house.stop().await;
     assert_eq!(nas.reply(&packet, SOON).await.unwrap().code(), Code::AccessAccept);
 }
+
+/// Wrong passwords of many users at once: a bounded number is hashed, the others are refused unseen, and a login that
+/// needs no hash is through before them.
+#[tokio::test]
+async fn s106_slow_hashing_is_fenced_and_holds_nobody_else_up() {
+    const FLOOD: usize = 150;
+    let house = House::bare(76).await;
+    house.add(NewResource { primary: countersign_domain::Primary::Local, ..NewResource::default() }).await;
+    house.add(OTHER).await;
+    let mut nas = house.nas(76).await;
+    for number in 0..FLOOD {
+        let name = format!("nobody{number}");
+        let packet = nas.pack(&Ask::login(&name).password("x".repeat(128)));
+        nas.send(&packet).await;
+    }
+    let mut dave = house.user("dave", None).await;
+    let mut other = Nas::at([127, 0, 0, 2].into(), house.address, OTHER.secret, 77).await;
+    let packet = other.pack(&Ask::login("dave"));
+    other.send(&packet).await;
+    house.decide(&mut dave, Decision::Verify).await;
+    assert_eq!(other.reply(&packet, SOON).await.unwrap().code(), Code::AccessAccept);
+    let ends = house.ends(FLOOD + 1).await;
+    let count = |end: &str| ends.iter().filter(|other| *other == end).count();
+    assert_eq!((count("accept approved"), count("reject user_unknown") + count("reject limited")), (1, FLOOD));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(count("reject user_unknown") < FLOOD && count("reject limited") >= FLOOD - 64 - 8 * cores, "{ends:?}");
+    house.stop().await;
+}
