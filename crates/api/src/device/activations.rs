@@ -64,6 +64,12 @@ struct Claim<'a> {
     push: Option<PushSubscription>,
 }
 
+/// An activation and whose it is.
+struct Found {
+    activation: Activation,
+    user: User,
+}
+
 /// What came of a write.
 #[derive(Debug, PartialEq, Eq)]
 enum Written {
@@ -90,16 +96,19 @@ impl Claim<'_> {
             info!(source = %self.source.address, "activation.refused: nothing has this handle or token");
             return Err(ErrorCode::ActivationUnknown.into());
         };
+        // A user who was removed took the activation along.
+        let Some(user) = store.user(activation.user).await? else { return Err(ErrorCode::ActivationUnknown.into()) };
+        let found = Found { activation, user };
         let now = self.api.desk().clock().now();
-        if !self.is_right(&activation) {
-            self.count_wrong(&activation, now).await?;
+        if !self.is_right(&found.activation) {
+            self.count_wrong(&found, now).await?;
             return Err(ErrorCode::ActivationUnknown.into());
         }
-        match &activation.state {
-            ActivationState::Open if activation.is_open(now) => self.redeem(&activation, now).await,
-            ActivationState::Open => self.refuse(&activation, now, "expired", ErrorCode::ActivationUnknown).await,
-            ActivationState::Burnt => self.refuse(&activation, now, "burnt", ErrorCode::ActivationUnknown).await,
-            ActivationState::Redeemed { device, .. } => self.shown_again(&activation, *device, now).await,
+        match found.activation.state {
+            ActivationState::Open if found.activation.is_open(now) => self.redeem(&found, now).await,
+            ActivationState::Open => self.refuse(&found, now, "expired", ErrorCode::ActivationUnknown).await,
+            ActivationState::Burnt => self.refuse(&found, now, "burnt", ErrorCode::ActivationUnknown).await,
+            ActivationState::Redeemed { device, .. } => self.shown_again(&found, device, now).await,
         }
     }
 
@@ -111,38 +120,40 @@ impl Claim<'_> {
     }
 
     /// A wrong secret under the handle of an open activation: the fifth burns it (S31).
-    async fn count_wrong(&self, activation: &Activation, now: Timestamp) -> Result<(), Refusal> {
+    async fn count_wrong(&self, found: &Found, now: Timestamp) -> Result<(), Refusal> {
+        let activation = &found.activation;
         if !activation.is_open(now) {
             info!(source = %self.source.address, "activation.refused: wrong secret, nothing open");
             return Ok(());
         }
-        let event = self.about(activation, now, EventKind::ActivationRefused, "secret_wrong");
+        let event = self.about(found, now, EventKind::ActivationRefused, "secret_wrong");
         if self.write(vec![Write::CountWrongSecret(activation.id)], vec![event]).await? == Written::Overtaken {
             // It was burnt or used in between, and there is nothing left to guess.
             return Ok(());
         }
         let after = self.api.desk().store().activation_by_handle(&activation.handle).await?;
         if after.is_some_and(|after| after.id == activation.id && after.state == ActivationState::Burnt) {
-            let alert = self.about(activation, now, EventKind::Alert, "activation_guessed");
+            let alert = self.about(found, now, EventKind::Alert, "activation_guessed");
             self.write(Vec::new(), vec![alert]).await?;
         }
         Ok(())
     }
 
-    async fn redeem(&self, activation: &Activation, now: Timestamp) -> Result<Judged, Refusal> {
+    async fn redeem(&self, found: &Found, now: Timestamp) -> Result<Judged, Refusal> {
+        let activation = &found.activation;
         let store = self.api.desk().store();
         let thumbprint = self.proven.thumbprint().to_string();
         let Some(snapshot) = store.snapshot(activation.user).await? else {
             return Err(ErrorCode::ActivationUnknown.into());
         };
         if !snapshot.user.enabled {
-            return self.refuse(activation, now, "user_disabled", ErrorCode::AccountDisabled).await;
+            return self.refuse(found, now, "user_disabled", ErrorCode::AccountDisabled).await;
         }
         if store.device_by_thumbprint(&thumbprint).await?.is_some() {
-            return self.refuse(activation, now, "key_known", ErrorCode::KeyAlreadyKnown).await;
+            return self.refuse(found, now, "key_known", ErrorCode::KeyAlreadyKnown).await;
         }
         if snapshot.devices.len() >= DEVICES {
-            return self.refuse(activation, now, "device_limit", ErrorCode::DeviceLimit).await;
+            return self.refuse(found, now, "device_limit", ErrorCode::DeviceLimit).await;
         }
         let entropy = &**self.api.desk().entropy();
         let device = Device {
@@ -168,7 +179,7 @@ impl Claim<'_> {
             device: Some(device.id),
             reason: None,
             detail: Some(detail.to_string()),
-            ..self.about(activation, now, EventKind::ActivationRedeemed, "")
+            ..self.about(found, now, EventKind::ActivationRedeemed, "")
         };
         let redeem = Write::RedeemActivation { id: activation.id, device: device.id, at: now };
         match self.write(vec![redeem, Write::AddDevice(Box::new(device))], vec![event]).await? {
@@ -178,21 +189,18 @@ impl Claim<'_> {
     }
 
     /// The secret is right and was used. From the same key that is a lost answer; from another, somebody else has it too.
-    async fn shown_again(&self, activation: &Activation, made: DeviceId, now: Timestamp) -> Result<Judged, Refusal> {
+    async fn shown_again(&self, found: &Found, made: DeviceId, now: Timestamp) -> Result<Judged, Refusal> {
         let store = self.api.desk().store();
         let Some(device) = store.device(made).await? else { return Err(ErrorCode::ActivationUnknown.into()) };
         let own = device.key.thumbprint == self.proven.thumbprint().to_string();
         if own && !device.seen && device.state == DeviceState::Active {
-            let Some(user) = store.user(device.user).await? else {
-                return Err(ErrorCode::ActivationUnknown.into());
-            };
-            return Ok(Judged::Done(Box::new(self.answer(&user, &device)?)));
+            return Ok(Judged::Done(Box::new(self.answer(&found.user, &device)?)));
         }
-        if own || now >= activation.expires_at || device.state != DeviceState::Active {
-            return self.refuse(activation, now, "used", ErrorCode::ActivationUnknown).await;
+        if own || now >= found.activation.expires_at || device.state != DeviceState::Active {
+            return self.refuse(found, now, "used", ErrorCode::ActivationUnknown).await;
         }
         let suspend = Write::SetDeviceState { id: made, from: DeviceState::Active, to: DeviceState::Suspended };
-        let about = |kind| AuditEvent { device: Some(made), ..self.about(activation, now, kind, "activation_shared") };
+        let about = |kind| AuditEvent { device: Some(made), ..self.about(found, now, kind, "activation_shared") };
         let audit = vec![
             AuditEvent { reason: Some("used"), ..about(EventKind::ActivationRefused) },
             AuditEvent { actor: "server".to_owned(), ..about(EventKind::DeviceSuspended) },
@@ -207,12 +215,12 @@ impl Claim<'_> {
     /// Records why somebody with the right secret got nothing.
     async fn refuse(
         &self,
-        activation: &Activation,
+        found: &Found,
         now: Timestamp,
         reason: &'static str,
         code: ErrorCode,
     ) -> Result<Judged, Refusal> {
-        let event = self.about(activation, now, EventKind::ActivationRefused, reason);
+        let event = self.about(found, now, EventKind::ActivationRefused, reason);
         self.write(Vec::new(), vec![event]).await?;
         Err(code.into())
     }
@@ -232,13 +240,14 @@ impl Claim<'_> {
     }
 
     /// What all records about this claim say.
-    fn about(&self, activation: &Activation, now: Timestamp, kind: EventKind, reason: &'static str) -> AuditEvent {
+    fn about(&self, found: &Found, now: Timestamp, kind: EventKind, reason: &'static str) -> AuditEvent {
         AuditEvent {
-            user_id: Some(activation.user),
+            user_id: Some(found.user.id),
+            user_typed: Some(HostileText::from(found.user.name.as_str())),
             source: Some(self.source.text()),
             source_trust: Some(self.source.trust()),
             reason: Some(reason),
-            detail: Some(serde_json::json!({"activation": activation.id}).to_string()),
+            detail: Some(serde_json::json!({"activation": found.activation.id}).to_string()),
             ..AuditEvent::new(now, kind, "device")
         }
     }

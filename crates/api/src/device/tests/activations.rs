@@ -63,6 +63,7 @@ async fn a_code_makes_a_device_and_so_does_a_qr_code() {
     assert_eq!(redeemed[1].source.as_deref(), Some(&b"192.0.2.1"[..]));
     assert_eq!(redeemed[1].source_trust.as_deref(), Some("verified"));
     assert!(redeemed[1].detail.as_deref().unwrap().contains("Ada's phone"));
+    assert!(issued.iter().chain(&redeemed).all(|record| record.user_typed.as_deref() == Some(b"ada")));
 }
 
 #[tokio::test]
@@ -77,8 +78,9 @@ async fn s31_the_sixth_guess_is_refused_even_if_it_is_right() {
     assert_eq!(world.activate(&phone, &issued.code).await.short(), "404 activation_unknown");
     let by_qr = world.send(&phone, "POST", "activations", phone.activation_by_qr(&issued.qr)).await;
     assert_eq!(by_qr.short(), "404 activation_unknown");
-    let reasons: Vec<_> =
-        world.records("activation.refused").await.into_iter().map(|record| record.reason.unwrap()).collect();
+    let refused = world.records("activation.refused").await;
+    assert!(refused.iter().all(|record| record.user_typed.as_deref() == Some(b"ada")));
+    let reasons: Vec<_> = refused.into_iter().map(|record| record.reason.unwrap()).collect();
     assert_eq!(reasons, [&["secret_wrong"; 5][..], &["burnt"; 2]].concat());
     assert_eq!(world.records("alert").await[0].reason.as_deref(), Some("activation_guessed"));
 }
