@@ -141,7 +141,7 @@ impl Server {
         let now = clock.now();
         let mut event = AuditEvent::new(now, EventKind::ServerStarted, "server");
         event.detail = Some(format!("{{\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION")));
-        desk.write(Commit::record(event)).await.context("the start cannot be recorded")?;
+        desk.begin(event).await.context("the start cannot be recorded")?;
 
         let facts = Program {
             config: config.clone(),

@@ -728,6 +728,51 @@ fn s108_a_database_that_takes_no_writes_lets_nobody_in_and_does_not_fill_the_log
 }
 
 #[test]
+fn a_login_that_a_killed_server_left_ends_after_the_next_start() {
+    let folder = Folder::new();
+    let server = folder.start();
+    let made =
+        folder.ask(&["resource", "add", "vpn", "--client", "127.0.0.1", "--generate-secret", "--primary", "none"], "");
+    folder.done(&["user", "add", "alice", "--no-password"], "");
+    let issued = folder.ask(&["activation", "issue", "alice"], "");
+    let state = folder.data.join("phone");
+    let phone = ["phone", "--state", state.to_str().unwrap()];
+    let (url, code) = (issued["url"].as_str().unwrap(), issued["code"].as_str().unwrap());
+    folder.done(&[&phone[..], &["activate", url, code]].concat(), "");
+    let codes = folder.ask(&[&phone[..], &["codes"]].concat(), "");
+    let code = codes[0]["code"].as_str().unwrap();
+    assert!(code.len() == 6 && code.bytes().all(|octet| octet.is_ascii_digit()), "{codes}");
+    assert!(
+        (1..=30).contains(&codes[0]["seconds_left"].as_u64().unwrap()) && codes[0]["account"].is_string(),
+        "{codes}"
+    );
+
+    let mut login = command();
+    let at = format!("127.0.0.1:{}", folder.radius);
+    login.args(["radius-login", "alice", "--server", &at, "--secret-stdin"]).stdout(Stdio::null());
+    let mut login = login.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    login.stdin.take().unwrap().write_all(made["secret"].as_str().unwrap().as_bytes()).unwrap();
+    let events = || -> Vec<String> {
+        let records = folder.ask(&["audit", "list"], "");
+        records.as_array().unwrap().iter().map(|record| record["event"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut tries = 0;
+    while events().last().unwrap() != "login.challenged" {
+        tries += 1;
+        assert!(tries < 1000, "nobody is asked: {:?}", events());
+    }
+    server.signal("KILL");
+    drop(server);
+    login.kill().unwrap();
+    login.wait().unwrap();
+    let server = folder.start();
+    let events = events();
+    assert_eq!(events[events.len() - 3..], ["login.challenged", "server.started", "login.ended"]);
+    assert_eq!(folder.ask(&["audit", "list", "--reason", "cancelled"], "").as_array().unwrap().len(), 1);
+    server.stop();
+}
+
+#[test]
 fn systemd_is_told_of_ready_and_stopping() {
     let folder = Folder::new();
     let path = folder.data.join("notify");

@@ -91,8 +91,7 @@ struct Running {
 }
 
 impl Desk {
-    /// Opens the desk over a database: ends what a stopped server left pending, and reads the resources. Without
-    /// directories: whoever comes from one is turned away.
+    /// Opens the desk over a database and reads the resources. Without directories: whoever comes from one is turned away.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -141,9 +140,38 @@ impl Desk {
             clock,
             entropy,
         });
-        desk.end_leftovers().await?;
         tokio::spawn(Arc::downgrade(&desk).keep_time());
         Ok(desk)
+    }
+
+    /// Records the start of the server, and then ends as cancelled what a server before it left pending, for it cannot answer
+    /// the clients that waited. To be called before the first door opens.
+    ///
+    /// # Errors
+    /// [`CommitError`] when the database does not answer.
+    pub async fn begin(&self, started: AuditEvent) -> Result<(), CommitError> {
+        self.store.commit(Commit::record(started)).await?;
+        for challenge in self.store.pending_challenges().await? {
+            let now = self.clock.now();
+            let closing = Closing { state: ClosingState::Cancelled, at: now, decision: None };
+            let event = AuditEvent {
+                login: Some(challenge.login),
+                user_id: Some(challenge.user),
+                resource: Some(challenge.resource),
+                factor: Some("push"),
+                result: Some(LoginResult::Unanswered.as_str()),
+                ..AuditEvent::new(now, EventKind::LoginEnded, "server")
+            };
+            let commit = Commit {
+                writes: vec![Write::CloseChallenge { id: challenge.id, closing }],
+                audit: vec![event.because(Reason::Cancelled)],
+            };
+            match self.store.commit(commit).await {
+                Ok(()) | Err(CommitError::Conflict(_)) => {}
+                Err(fault @ CommitError::Store(_)) => return Err(fault),
+            }
+        }
+        Ok(())
     }
 
     /// The time, from the clock that this desk goes by.
@@ -527,31 +555,6 @@ impl Desk {
             }
         }
         self.drive(Event::Committed { lane, outcome });
-    }
-
-    /// A server that was stopped cannot answer the clients that waited: their challenges end as cancelled.
-    async fn end_leftovers(&self) -> Result<(), StoreError> {
-        for challenge in self.store.pending_challenges().await? {
-            let now = self.clock.now();
-            let closing = Closing { state: ClosingState::Cancelled, at: now, decision: None };
-            let event = AuditEvent {
-                login: Some(challenge.login),
-                user_id: Some(challenge.user),
-                resource: Some(challenge.resource),
-                factor: Some("push"),
-                result: Some(LoginResult::Unanswered.as_str()),
-                ..AuditEvent::new(now, EventKind::LoginEnded, "server")
-            };
-            let commit = Commit {
-                writes: vec![Write::CloseChallenge { id: challenge.id, closing }],
-                audit: vec![event.because(Reason::Cancelled)],
-            };
-            match self.store.commit(commit).await {
-                Ok(()) | Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Store(fault)) => return Err(fault),
-            }
-        }
-        Ok(())
     }
 }
 
