@@ -71,6 +71,12 @@ describe('a push', () => {
     assert.fail('no window shows the sign-in');
   }
 
+  /** Whether the server can wake the device; waits until it is so. */
+  async function push(wanted) {
+    for (let tries = 0; tries < 100 && (await server.devices('ada'))[0].push !== wanted; tries += 1) await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal((await server.devices('ada'))[0].push, wanted);
+  }
+
   const neutral = { title: 'Sign-in request', text: 'Open the app to answer it.', actions: 0 };
 
   it('is subscribed to when an account is added', async () => {
@@ -87,8 +93,7 @@ describe('a push', () => {
     }, code);
     await seen('.code .digits');
     await service.logged('subscribed');
-    for (let tries = 0; tries < 100 && !(await server.devices('ada'))[0].push; tries += 1) await new Promise((resolve) => setTimeout(resolve, 100));
-    assert.equal((await server.devices('ada'))[0].push, true);
+    await push(true);
   });
 
   it('with the page closed shows a notification; a click on it opens the sign-in, and Verify lets it in', async () => {
@@ -120,13 +125,34 @@ describe('a push', () => {
     assert.equal(await verdict, 'rejected');
   });
 
+  it('to a subscription that has ended is answered with 410, and the server forgets it until the app is opened', async () => {
+    await firefox.goTo(server.origin);
+    await seen('.code .digits');
+    await firefox.run(async () => {
+      const { pushManager } = await navigator.serviceWorker.ready;
+      await (await pushManager.getSubscription()).unsubscribe();
+    });
+    await service.logged('unsubscribed');
+    await firefox.goTo('about:blank');
+    await push(true);
+    const verdict = server.login('ada');
+    assert.equal((await service.logged('refused'))[0].status, 410);
+    await push(false);
+    await firefox.goTo(server.origin);
+    await press('.answer.deny[aria-disabled="false"]');
+    await seen('h1', 'Denied');
+    assert.equal(await verdict, 'rejected');
+    await push(true);
+    assert.equal(service.log.filter(({ event }) => event === 'refused').length, 1);
+  });
+
   it('does not come any more once the account is removed', async () => {
     await firefox.goTo(server.origin);
     await press('.account-link');
     await press('.button.danger');
     await press('dialog .button.danger');
     await seen('h2', 'No account yet');
-    await service.logged('unsubscribed');
+    await service.logged('unsubscribed', 2);
     assert.equal(service.subscriptions.size, 0);
     assert.deepEqual(await server.devices('ada'), []);
   });
