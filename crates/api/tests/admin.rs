@@ -10,13 +10,14 @@ use countersign_api::admin::{
     activations::Issuer,
     audit::check,
     checkpoints::Checkpoints,
+    directories::DirectoryStep,
     is_harmless, router,
     status::{Facts, Finding, PushAnswer, ServerFacts},
 };
 use countersign_device_protocol::{code::ActivationLink, keys::Thumbprint, origin::Origin};
 use countersign_domain::{
-    AuditEvent, Commit, DeviceId, DeviceState, EventKind, HostileText, LimitScope, Limits, PushSubscription, Reason,
-    Secret, UserId, Write,
+    AuditEvent, Clock as _, Commit, DeviceId, DeviceState, Directory, EntryId, EventKind, HostileText, LimitScope,
+    Limits, LoginName, PushSubscription, Reason, Secret, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::{StoreError, Vault};
 use countersign_testkit::Site;
@@ -44,6 +45,29 @@ impl ServerFacts for NoFacts {
     async fn test_push(&self, device: DeviceId) -> Option<Result<PushAnswer, StoreError>> {
         let words = format!("pushed to {device}");
         self.pushes.then_some(Ok(PushAnswer { taken: true, words }))
+    }
+
+    fn check_directory(&self, settings: &Value, password: &Secret) -> Result<String, String> {
+        if settings["base_dn"].is_null() || password.is_empty() {
+            return Err("base_dn or password is missing".to_owned());
+        }
+        Ok(settings.to_string())
+    }
+
+    async fn test_directory(&self, directory: &Directory, user: Option<&str>) -> Vec<DirectoryStep> {
+        let text = format!("{} {user:?}", directory.settings);
+        let step = |step: &str, ok| DirectoryStep {
+            step: step.to_owned(),
+            server: Some("ldaps://dc1".to_owned()),
+            ok,
+            text: text.clone(),
+            advice: None,
+        };
+        vec![step("connect", true), step("bind", directory.password.expose() == b"right")]
+    }
+
+    async fn find_group(&self, _: &Directory, group: &str) -> Result<(), String> {
+        if group == "GG-VPN" { Ok(()) } else { Err("there is none".to_owned()) }
     }
 }
 
@@ -511,4 +535,124 @@ async fn the_list_of_devices_says_which_can_be_woken() {
         let listed = server.done("GET", "devices", Value::Null).await;
         assert_eq!(listed[0]["push"], json!(pushes && subscribed));
     }
+}
+
+fn corp() -> Value {
+    json!({
+        "name": "corp",
+        "settings": {"servers": ["ldaps://dc1"], "base_dn": "DC=x", "bind_name": "svc"},
+        "password": "right",
+    })
+}
+
+#[tokio::test]
+async fn directories_are_added_changed_and_removed_and_no_password_comes_out() {
+    let server = Server::new().await;
+    let mut without = corp();
+    without.as_object_mut().unwrap().remove("password");
+    server.refused("POST", "directories", without, AdminCode::PasswordMissing).await;
+    let wrong = json!({"name": "corp", "settings": {}, "password": "right"});
+    server.refused("POST", "directories", wrong, AdminCode::DirectoryRefused).await;
+    let added = server.done("POST", "directories", corp()).await;
+    assert_eq!((&added["lockout_threshold"], &added["users"]), (&json!(5), &json!(0)));
+    let (event, detail) = server.last().await;
+    assert_eq!((&*event, &detail["after"]["password"]), ("directory.added", &json!("(set)")));
+    server.refused("POST", "directories", corp(), AdminCode::DirectoryExists).await;
+
+    let change = json!({"name": "Corp", "settings": {"mail_login": true}, "lockout_threshold": 10});
+    server.done("PATCH", "directories/CORP", change).await;
+    let (event, detail) = server.last().await;
+    assert_eq!(event, "directory.changed");
+    assert_eq!((&detail["before"]["name"], &detail["after"]["settings"]["mail_login"]), (&json!("corp"), &json!(true)));
+    for bad in [json!({"lockout_threshold": 1}), json!({"lockout_window": 59}), json!({"lockout_window": 90_000})] {
+        server.refused("PATCH", "directories/corp", bad, AdminCode::DirectoryRefused).await;
+    }
+    server.refused("GET", "directories/other", Value::Null, AdminCode::DirectoryUnknown).await;
+    let records = server.site.audit().await;
+    let all = server.done("GET", "directories", Value::Null).await.to_string();
+    assert!(!all.contains("right") && records.iter().all(|r| !r.detail.as_ref().is_some_and(|d| d.contains("right"))));
+    server.done("DELETE", "directories/corp", Value::Null).await;
+    assert_eq!(server.last().await.0, "directory.removed");
+}
+
+#[tokio::test]
+async fn s61_the_password_goes_to_nobody_who_was_named_without_it() {
+    let server = Server::new().await;
+    server.done("POST", "directories", corp()).await;
+    for (key, value) in [
+        ("servers", json!(["ldaps://evil"])),
+        ("ca_file", json!("/tmp/evil.pem")),
+        ("bind_name", json!("another")),
+        ("bind_name", Value::Null),
+    ] {
+        let change = json!({"settings": {key: value}});
+        let said = server.refused("PATCH", "directories/corp", change, AdminCode::PasswordMissing).await;
+        assert!(said.contains(key), "{said}");
+    }
+    let change = json!({"settings": {"servers": ["ldaps://dc2"]}, "password": "wrong"});
+    server.done("PATCH", "directories/corp", change).await;
+    let tested = server.done("POST", "directories/corp/test", json!({"user": "alice"})).await;
+    assert_eq!((&tested["ok"], &tested["steps"][1]["step"]), (&json!(false), &json!("bind")));
+    assert!(tested["steps"][0]["text"].as_str().unwrap().contains("dc2"));
+    let findings = server.done("GET", "doctor", Value::Null).await;
+    assert!(findings.as_array().unwrap().iter().any(|f| f["about"] == "directory corp" && f["level"] == "wrong"));
+}
+
+#[tokio::test]
+async fn a_resource_and_its_directory_go_together() {
+    let server = Server::new().await;
+    server.done("POST", "directories", corp()).await;
+    let new = |more: Value| {
+        let mut body = json!({"name": "host", "clients": ["192.0.2.1"], "generate_secret": true});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for bad in [
+        json!({"primary": "directory"}),
+        json!({"primary": "local", "directory": "corp"}),
+        json!({"primary": "none", "allow_groups": ["GG-VPN"]}),
+    ] {
+        server.refused("POST", "resources", new(bad), AdminCode::PrimaryRefused).await;
+    }
+    let unknown = new(json!({"primary": "directory", "directory": "nowhere"}));
+    server.refused("POST", "resources", unknown, AdminCode::DirectoryUnknown).await;
+    let good =
+        new(json!({"primary": "directory", "directory": "CORP", "allow_groups": ["GG-VPN", "GG-None", "GG-VPN"]}));
+    let made = server.done("POST", "resources", good).await;
+    assert_eq!((&made["directory"], &made["allow_groups"]), (&json!("corp"), &json!(["GG-VPN", "GG-None"])));
+    assert!(made["warnings"].to_string().contains("GG-None"), "{made}");
+    server.refused("DELETE", "directories/corp", Value::Null, AdminCode::DirectoryInUse).await;
+    server.refused("PATCH", "resources/host", json!({"directory": ""}), AdminCode::PrimaryRefused).await;
+    let changed = server.done("PATCH", "resources/host", json!({"primary": "local"})).await;
+    assert_eq!((&changed["directory"], &changed["allow_groups"]), (&Value::Null, &json!([])));
+}
+
+#[tokio::test]
+async fn users_of_one_name_are_told_apart_by_their_id() {
+    let server = Server::new().await;
+    let corp = server.done("POST", "directories", corp()).await;
+    let here = server.site.user("alice", None).await;
+    let user = User {
+        id: UserId::new(server.site.clock.now(), &*server.site.entropy),
+        origin: UserOrigin::Directory {
+            directory: corp["id"].as_str().unwrap().parse().unwrap(),
+            entry: EntryId::from_text("e1".to_owned()),
+        },
+        name: LoginName::new("Alice").unwrap(),
+        display_name: "Alice".to_owned(),
+        enabled: true,
+        password: None,
+        created_at: server.site.clock.now(),
+    };
+    server.site.write(Write::AddUser(user.clone())).await;
+    let said = server.refused("GET", "users/alice", Value::Null, AdminCode::UserAmbiguous).await;
+    assert!(said.contains(&here.to_string()) && said.contains("from corp"), "{said}");
+    let shown = server.done("GET", &format!("users/{}", user.id), Value::Null).await;
+    assert_eq!((&shown["directory"], &shown["entry"]), (&json!("corp"), &json!("e1")));
+    assert_eq!(server.done("GET", &format!("users/{here}"), Value::Null).await["directory"], Value::Null);
+
+    let said = server.refused("DELETE", "directories/corp", Value::Null, AdminCode::DirectoryInUse).await;
+    assert!(said.contains("--with-users"), "{said}");
+    server.done("DELETE", "directories/corp?with_users=true", Value::Null).await;
+    assert_eq!(server.done("GET", "users/alice", Value::Null).await["id"], json!(here.to_string()));
 }

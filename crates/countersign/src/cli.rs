@@ -69,6 +69,9 @@ enum Command {
     /// Resources, which logins are for: add, list, show, set, remove
     #[command(subcommand)]
     Resource(ResourceCommand),
+    /// Directories, which users come from: add, list, show, test, set, remove
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// The audit: list, export, verify
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -267,9 +270,17 @@ pub(crate) struct AddResource {
     /// Make a shared secret of 32 characters and show it, once
     #[arg(long)]
     pub(crate) generate_secret: bool,
-    /// Who checks the password: local (countersign, its own), none (the client has done it, or only a code is typed)
+    /// Who checks the password: local (countersign, its own), directory (the one of --directory), none (the client has
+    /// done it, or only a code is typed)
     #[arg(long, value_enum, default_value = "local")]
     pub(crate) primary: Primary,
+    /// Where its users are looked up, instead of among those who were added here
+    #[arg(long, value_name = "NAME")]
+    pub(crate) directory: Option<String>,
+    /// Group of the directory whose members may log on, directly or through other groups; may be given several times
+    /// [default: everybody in the directory]
+    #[arg(long = "allow-group", value_name = "GROUP")]
+    pub(crate) allow_groups: Vec<String>,
     /// Take packets without Message-Authenticator: only for clients that cannot send it, on a trusted network
     #[arg(long)]
     pub(crate) no_require_message_authenticator: bool,
@@ -284,8 +295,8 @@ pub(crate) struct AddResource {
 #[derive(Args)]
 #[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
-    "rename", "clients", "secret_stdin", "generate_secret", "primary", "require_message_authenticator",
-    "no_require_message_authenticator", "answer_by", "retries",
+    "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory",
+    "allow_groups", "allow_all_groups", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
 ]))]
 pub(crate) struct SetResource {
     #[command(flatten)]
@@ -302,9 +313,21 @@ pub(crate) struct SetResource {
     /// Make a new shared secret and show it, once
     #[arg(long)]
     pub(crate) generate_secret: bool,
-    /// Who checks the password
+    /// Who checks the password; with local there is no directory any more
     #[arg(long, value_enum)]
     pub(crate) primary: Option<Primary>,
+    /// Where its users are looked up
+    #[arg(long, value_name = "NAME")]
+    pub(crate) directory: Option<String>,
+    /// Look its users up among those who were added here
+    #[arg(long, conflicts_with = "directory")]
+    pub(crate) no_directory: bool,
+    /// Group whose members may log on, instead of all before; may be given several times
+    #[arg(long = "allow-group", value_name = "GROUP")]
+    pub(crate) allow_groups: Vec<String>,
+    /// Let everybody in the directory log on
+    #[arg(long, conflicts_with = "allow_groups")]
+    pub(crate) allow_all_groups: bool,
     /// Drop packets without Message-Authenticator
     #[arg(long, conflicts_with = "no_require_message_authenticator")]
     pub(crate) require_message_authenticator: bool,
@@ -336,8 +359,130 @@ macro_rules! words {
 }
 
 words!(Kind { Radius = "radius", });
-words!(Primary { Local = "local", None = "none", });
+words!(Primary { Local = "local", Directory = "directory", None = "none", });
+words!(DirectoryKind {
+    /// Active Directory, or Samba as its domain controller
+    Ad = "ad",
+    /// Any other: OpenLDAP, 389, FreeIPA
+    Ldap = "ldap",
+});
 words!(Retries { Join = "join", Collide = "collide", });
+
+#[derive(Subcommand)]
+pub(crate) enum DirectoryCommand {
+    /// Add a directory; the password of the account that searches is asked for
+    Add(Box<AddDirectory>),
+    /// List all directories
+    List,
+    /// Show one directory; its password is never shown
+    Show(DirectoryName),
+    /// Walk through everything that a login needs, and say what is wrong; exit code 1 if something is
+    Test {
+        #[command(flatten)]
+        directory: DirectoryName,
+        /// Look this user up as well, with groups: a name as the user would type it
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Change a directory; what is not named stays as it is
+    Set(Box<SetDirectory>),
+    /// Remove a directory that no resource uses
+    Remove {
+        #[command(flatten)]
+        directory: DirectoryName,
+        /// With all users who came from it, and their devices
+        #[arg(long)]
+        with_users: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct DirectoryName {
+    /// Name of the directory
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
+#[derive(Args)]
+#[command(mut_arg("servers", |arg| arg.required(true)))]
+#[command(mut_arg("kind", |arg| arg.required(true)))]
+#[command(mut_arg("base", |arg| arg.required(true)))]
+#[command(mut_arg("bind_name", |arg| arg.required(true)))]
+pub(crate) struct AddDirectory {
+    #[command(flatten)]
+    pub(crate) directory: DirectoryName,
+    #[command(flatten)]
+    pub(crate) settings: DirectorySettings,
+}
+
+#[derive(Args)]
+pub(crate) struct SetDirectory {
+    #[command(flatten)]
+    pub(crate) directory: DirectoryName,
+    /// Another name
+    #[arg(long, value_name = "NEW")]
+    pub(crate) rename: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: DirectorySettings,
+}
+
+#[derive(Args)]
+pub(crate) struct DirectorySettings {
+    /// Server: ldaps://dc1.example.com, or ldap://… for StartTLS; several times, in the order in which they are asked
+    #[arg(long = "server", value_name = "URL")]
+    pub(crate) servers: Vec<String>,
+    /// What kind of directory it is
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<DirectoryKind>,
+    /// Below which users are looked for: DC=example,DC=com
+    #[arg(long, value_name = "DN")]
+    pub(crate) base: Option<String>,
+    /// Below which groups are looked for [default: the whole domain; not with Active Directory: as --base]
+    #[arg(long, value_name = "DN")]
+    pub(crate) group_base: Option<String>,
+    /// The account that searches: a DN; with Active Directory also svc-mfa@example.com
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bind_name: Option<String>,
+    /// Read the password of that account from standard input; one newline at its end is not part of it
+    #[arg(long)]
+    pub(crate) bind_password_stdin: bool,
+    /// PEM file with the CA that signed the servers' certificates [default: the CAs of this machine]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Trust the CAs of this machine
+    #[arg(long, conflicts_with = "ca_file")]
+    pub(crate) system_cas: bool,
+    /// What may stand before a backslash: EXAMPLE for EXAMPLE\alice; may be given several times
+    #[arg(long = "netbios-domain", value_name = "NAME")]
+    pub(crate) netbios_domains: Vec<String>,
+    /// What may stand behind the @ of a short name, beside what follows from --base; may be given several times
+    #[arg(long = "dns-domain", value_name = "NAME")]
+    pub(crate) dns_domains: Vec<String>,
+    /// Let users type their mail address; only where they cannot write it themselves
+    #[arg(long, conflicts_with = "no_mail_login")]
+    pub(crate) mail_login: bool,
+    /// Do not
+    #[arg(long)]
+    pub(crate) no_mail_login: bool,
+    /// Attribute with the short name [default: sAMAccountName, or uid]
+    #[arg(long, value_name = "ATTRIBUTE")]
+    pub(crate) login_attribute: Option<String>,
+    /// Attribute that never changes [default: objectGUID, or entryUUID]
+    #[arg(long, value_name = "ATTRIBUTE")]
+    pub(crate) id_attribute: Option<String>,
+    /// Which entries are users, an LDAP filter
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) user_filter: Option<String>,
+    /// Which entries are groups, an LDAP filter
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) group_filter: Option<String>,
+    /// The directory locks an account at so many wrong passwords in a row; 0: never [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) lockout_threshold: Option<u8>,
+    /// After so long without one it counts anew: 10m, 30m [default: 30m]
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) lockout_window: Option<u64>,
+}
 
 #[derive(Subcommand)]
 pub(crate) enum AuditCommand {
@@ -429,6 +574,7 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
             Command::Activation(command) => commands::activation::run(command, folder, output).await?,
             Command::Device(command) => commands::device::run(command, folder, output).await?,
             Command::Resource(command) => commands::resource::run(command, folder, output).await?,
+            Command::Directory(command) => commands::directory::run(command, folder, output).await?,
             Command::Audit(command) => commands::audit::run(command, folder, output).await?,
             Command::Phone { state, command } => commands::phone::run(command, &state, output).await?,
             Command::RadiusLogin(login) => return commands::radius_login::run(login, output).await,

@@ -9,9 +9,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use countersign_api::admin::status::{Facts, Finding, PushAnswer, ServerFacts};
+use countersign_api::admin::{
+    directories::DirectoryStep,
+    status::{Facts, Finding, PushAnswer, ServerFacts},
+};
 use countersign_desk::Desk;
-use countersign_domain::DeviceId;
+use countersign_domain::{DeviceId, Directory, Secret};
 use countersign_radius::{
     AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
     verify_reply,
@@ -23,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{config::Config, push::Push, tls::Certificate};
+use crate::{config::Config, directories::Clients, push::Push, tls::Certificate};
 
 /// How long a listener may take to answer its own server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,6 +43,7 @@ pub(crate) struct Program {
     /// `None` where pushes are off.
     pub(crate) push: Option<Push>,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) directories: Arc<Clients>,
 }
 
 macro_rules! named {
@@ -123,6 +127,18 @@ impl ServerFacts for Program {
             Some(push) => Some(push.test(device).await),
             None => None,
         }
+    }
+
+    fn check_directory(&self, settings: &serde_json::Value, password: &Secret) -> Result<String, String> {
+        self.directories.check(settings, password)
+    }
+
+    async fn test_directory(&self, directory: &Directory, user: Option<&str>) -> Vec<DirectoryStep> {
+        self.directories.test(directory, user).await
+    }
+
+    async fn find_group(&self, directory: &Directory, group: &str) -> Result<(), String> {
+        self.directories.find_group(directory, group).await
     }
 }
 

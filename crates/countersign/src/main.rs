@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod directories;
 mod doctor;
 mod facts;
 mod listener;

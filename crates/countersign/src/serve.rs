@@ -16,7 +16,7 @@ use countersign_api::{
     app::{self, AppFiles},
     device::DeviceApi,
 };
-use countersign_desk::{Desk, DeskConfig};
+use countersign_desk::{Desk, DeskConfig, Directories};
 use countersign_domain::{AuditEvent, Clock, Commit, Entropy, EventKind};
 use countersign_radius_server::{BindError, Config as RadiusConfig, Limits, RadiusServer};
 use countersign_storage::{Store, Vault, VaultError};
@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
+    directories::Clients,
     facts::Program,
     listener::AppListener,
     logging::{self, LogFormat},
@@ -115,8 +116,11 @@ impl Server {
         if let Some(fault) = check_newest(&*store, &checkpoints).await? {
             tracing::error!(detail = fault.detail, "audit.checkpoint does not fit: run `countersign audit verify`");
         }
+        let directories = Arc::new(Clients::new(Arc::clone(&clock), Arc::clone(&entropy)));
+        let asked: Arc<dyn Directories> = directories.clone();
         let desk =
-            Desk::open(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), DeskConfig::default()).await?;
+            Desk::open_with(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), DeskConfig::default(), asked)
+                .await?;
         // Before anything opens challenges.
         let push = Push::open(&config.push, &*store, &desk, Arc::clone(&clock), entropy).await?;
         let (push, dispatcher) = push.unzip();
@@ -152,6 +156,7 @@ impl Server {
             certificate: listener.certificate(),
             push,
             desk: Arc::clone(&desk),
+            directories,
         };
         let issuer = Issuer { vault, origin: config.url.clone(), signing_key: device_api.signing_thumbprint() };
         let (radius_at, app_at) = (facts.radius.clone(), facts.app);

@@ -106,6 +106,11 @@ pub(crate) fn table(directories: Vec<Directory>) -> Arc<DirectoryTable> {
 }
 
 impl Desk {
+    /// The name of a directory.
+    pub fn directory_name(&self, id: DirectoryId) -> Option<String> {
+        self.directory(id).map(|directory| directory.name.clone())
+    }
+
     fn directory(&self, id: DirectoryId) -> Option<Arc<Directory>> {
         self.directory_table().get(&id).map(Arc::clone)
     }

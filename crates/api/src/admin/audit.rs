@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderValue, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use countersign_domain::{AuditHash, AuditRecord, ChainFault, HostileText, LoginName, Timestamp, verify_chain};
+use countersign_domain::{AuditHash, AuditRecord, ChainFault, HostileText, LoginName, Timestamp, UserId, verify_chain};
 use countersign_storage::{Store, StoreError};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -122,9 +122,9 @@ pub(super) struct Filter {
     event: Option<String>,
 }
 
-/// What a user filter matches: the user who has the name now, and the name as it was typed.
+/// What a user filter matches: the users who have the name now, the user with that identifier, and the name as it was typed.
 struct Whose {
-    id: Option<String>,
+    ids: Vec<String>,
     folded: String,
 }
 
@@ -137,7 +137,7 @@ impl Filter {
             && same(&self.reason, record.reason.as_ref())
             && same(&self.event, Some(&record.event))
             && whose.is_none_or(|whose| {
-                (whose.id.is_some() && whose.id == record.user_id)
+                record.user_id.as_ref().is_some_and(|id| whose.ids.contains(id))
                     || record
                         .user_typed
                         .as_deref()
@@ -172,11 +172,12 @@ async fn search(store: &dyn Store, filter: &Filter, limit: usize) -> Result<Vec<
     let whose = match &filter.user {
         None => None,
         Some(name) => {
-            let id = match LoginName::new(name) {
-                Ok(name) => store.user_by_name(&name).await?.map(|user| user.id.to_string()),
-                Err(_) => None,
+            let mut ids = match LoginName::new(name) {
+                Ok(name) => store.users_named(&name).await?.into_iter().map(|user| user.id.to_string()).collect(),
+                Err(_) => Vec::new(),
             };
-            Some(Whose { id, folded: name.to_lowercase() })
+            ids.extend(name.parse::<UserId>().ok().map(|id| id.to_string()));
+            Some(Whose { ids, folded: name.to_lowercase() })
         }
     };
     let mut found = Vec::new();

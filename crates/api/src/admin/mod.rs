@@ -7,6 +7,7 @@ pub mod activations;
 pub mod audit;
 pub mod checkpoints;
 pub mod devices;
+pub mod directories;
 mod json;
 mod listen;
 mod problem;
@@ -24,7 +25,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use countersign_desk::Desk;
-use countersign_domain::{AuditEvent, EventKind, HostileText, LoginName, User};
+use countersign_domain::{AuditEvent, EventKind, HostileText, LoginName, User, UserId};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
@@ -59,7 +60,7 @@ impl AdminApi {
         Arc::new(Self { desk, facts, checkpoints, issuer, changes: Mutex::new(()) })
     }
 
-    /// The user with a name in any spelling.
+    /// The user with a name in any spelling, or with an identifier: names of users from directories need not be unique.
     async fn user(&self, name: &str) -> Result<User, AdminProblem> {
         let unknown = || {
             let name = HostileText::from(name);
@@ -69,7 +70,36 @@ impl AdminApi {
             )
         };
         let wanted = LoginName::new(name).map_err(|_| unknown())?;
-        self.desk.store().user_by_name(&wanted).await?.ok_or_else(unknown)
+        let store = self.desk.store();
+        let mut found = store.users_named(&wanted).await?;
+        if found.is_empty() {
+            let id = name.parse::<UserId>().map_err(|_| unknown())?;
+            return store.user(id).await?.ok_or_else(unknown);
+        }
+        if found.len() > 1 {
+            let all: Vec<_> = found
+                .iter()
+                .map(|user| match self.origin(user) {
+                    None => format!("{} (added here)", user.id),
+                    Some(directory) => format!("{} (from {directory})", user.id),
+                })
+                .collect();
+            return Err(AdminProblem::new(
+                AdminCode::UserAmbiguous,
+                format!(
+                    "{} users are called {wanted}: name the one that is meant by its id: {}",
+                    all.len(),
+                    all.join(", ")
+                ),
+            ));
+        }
+        found.pop().ok_or_else(unknown)
+    }
+
+    /// The name of the directory that a user comes from.
+    fn origin(&self, user: &User) -> Option<String> {
+        let id = user.origin.directory()?;
+        Some(self.desk.directory_name(id).unwrap_or_else(|| id.to_string()))
     }
 
     /// A record of a change, with what was before and what is after.
@@ -110,6 +140,12 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/admin/v1/devices/{id}/resume", post(devices::resume))
         .route("/admin/v1/resources", get(resources::list).post(resources::add))
         .route("/admin/v1/resources/{name}", get(resources::show).patch(resources::set).delete(resources::remove))
+        .route("/admin/v1/directories", get(directories::list).post(directories::add))
+        .route(
+            "/admin/v1/directories/{name}",
+            get(directories::show).patch(directories::set).delete(directories::remove),
+        )
+        .route("/admin/v1/directories/{name}/test", post(directories::test))
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/export", get(audit::export))
         .route("/admin/v1/audit/verify", post(audit::verify))

@@ -48,12 +48,20 @@ codes! {
     DeviceUnknown = 404 "device_unknown" "There is no such device";
     /// Nothing has this name.
     ResourceUnknown = 404 "resource_unknown" "There is no such resource";
+    /// No directory has this name.
+    DirectoryUnknown = 404 "directory_unknown" "There is no such directory";
     /// The path exists and does not take this method.
     MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here";
     /// Somebody has this name already.
     UserExists = 409 "user_exists" "There is such a user already";
     /// Something has this name already.
     ResourceExists = 409 "resource_exists" "There is such a resource already";
+    /// Several users have this name.
+    UserAmbiguous = 409 "user_ambiguous" "There are several such users";
+    /// A directory has this name already.
+    DirectoryExists = 409 "directory_exists" "There is such a directory already";
+    /// Resources use the directory, or users come from it.
+    DirectoryInUse = 409 "directory_in_use" "The directory is in use";
     /// Another client has this secret.
     SecretInUse = 409 "secret_in_use" "The shared secret belongs to another client";
     /// Another client has this network.
@@ -80,6 +88,12 @@ codes! {
     AnswerByRefused = 422 "answer_by_refused" "The answer-by time is refused";
     /// It is not more than nothing and at most 24 hours.
     ExpiryRefused = 422 "expiry_refused" "The lifetime of the activation is refused";
+    /// The settings of a directory make no sense.
+    DirectoryRefused = 422 "directory_refused" "The settings of the directory are refused";
+    /// A password is needed, or needed again.
+    PasswordMissing = 422 "password_missing" "The password is missing";
+    /// The first factor and the directory of a resource do not go together.
+    PrimaryRefused = 422 "primary_refused" "The first factor is refused";
     /// A change that needs a reason came without one.
     ReasonMissing = 422 "reason_missing" "A reason is missing";
     /// The server failed; nothing was changed.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_domain::{
-    ClientId, Commit, EventKind, HostileText, Network, Primary, RadiusClient, Resource, ResourceId, ResourceKind,
-    Retries, Secret, Write,
+    ClientId, Commit, DirectoryId, EventKind, HostileText, Network, Primary, RadiusClient, Resource, ResourceId,
+    ResourceKind, Retries, Secret, Write,
 };
 use countersign_radius::{SecretPolicyError, SecretStrength, SharedSecret};
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,14 @@ pub struct ResourceView {
     pub kind: String,
     /// Addresses and networks that its packets come from.
     pub clients: Vec<String>,
-    /// Who checks the first factor: `local` or `none`.
+    /// Who checks the first factor: `local`, `directory` or `none`.
     pub primary: String,
+    /// Where its users are looked up; `null`: they are those who were added here.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// Groups of the directory whose members may log on; empty: everybody in it.
+    #[serde(default)]
+    pub allow_groups: Vec<String>,
     /// Whether packets without Message-Authenticator are dropped.
     pub require_message_authenticator: bool,
     /// The client gives up after so many seconds.
@@ -68,6 +74,10 @@ pub(super) struct AddResource {
     #[serde(default)]
     primary: Option<String>,
     #[serde(default)]
+    directory: Option<String>,
+    #[serde(default)]
+    allow_groups: Vec<String>,
+    #[serde(default)]
     require_message_authenticator: Option<bool>,
     #[serde(default)]
     answer_by: Option<u64>,
@@ -88,6 +98,11 @@ pub(super) struct SetResource {
     generate_secret: bool,
     #[serde(default)]
     primary: Option<String>,
+    /// Empty: none any more.
+    #[serde(default)]
+    directory: Option<String>,
+    #[serde(default)]
+    allow_groups: Option<Vec<String>>,
     #[serde(default)]
     require_message_authenticator: Option<bool>,
     #[serde(default)]
@@ -98,13 +113,15 @@ pub(super) struct SetResource {
 
 type WithClients = (Resource, Vec<RadiusClient>);
 
-fn view((resource, clients): &WithClients) -> ResourceView {
+fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
     ResourceView {
         id: resource.id.to_string(),
         name: resource.name.clone(),
         kind: resource.kind.as_str().to_owned(),
         clients: clients.iter().flat_map(|client| &client.networks).map(ToString::to_string).collect(),
         primary: resource.primary.as_str().to_owned(),
+        directory: api.directory_of(resource),
+        allow_groups: resource.allow_groups.clone(),
         require_message_authenticator: clients.iter().all(|client| client.require_message_authenticator),
         answer_by: resource.answer_by.as_secs(),
         retries: resource.retries.as_str().to_owned(),
@@ -113,13 +130,15 @@ fn view((resource, clients): &WithClients) -> ResourceView {
 }
 
 /// What a record says of a resource; `secret` says what became of the secret.
-fn facts(resource: &Resource, client: &RadiusClient, secret: &str) -> serde_json::Value {
+fn facts(api: &AdminApi, resource: &Resource, client: &RadiusClient, secret: &str) -> serde_json::Value {
     json!({
         "name": resource.name,
         "kind": resource.kind.as_str(),
         "clients": client.networks,
         "secret": secret,
         "primary": resource.primary.as_str(),
+        "directory": api.directory_of(resource),
+        "allow_groups": resource.allow_groups,
         "require_message_authenticator": client.require_message_authenticator,
         "answer_by": resource.answer_by.as_secs(),
         "retries": resource.retries.as_str(),
@@ -127,6 +146,34 @@ fn facts(resource: &Resource, client: &RadiusClient, secret: &str) -> serde_json
 }
 
 impl AdminApi {
+    /// The name of a resource's directory.
+    fn directory_of(&self, resource: &Resource) -> Option<String> {
+        let id = resource.directory?;
+        Some(self.desk.directory_name(id).unwrap_or_else(|| id.to_string()))
+    }
+
+    async fn directory_id(&self, name: Option<&str>) -> Result<Option<DirectoryId>, AdminProblem> {
+        match name {
+            None | Some("") => Ok(None),
+            Some(name) => self.directory(name).await.map(|directory| Some(directory.id)),
+        }
+    }
+
+    /// Groups that the directory does not have, or cannot be asked about now.
+    async fn group_warnings(&self, resource: &Resource) -> Result<Vec<String>, AdminProblem> {
+        let directories = self.desk.store().directories().await?;
+        let Some(directory) = directories.iter().find(|directory| Some(directory.id) == resource.directory) else {
+            return Ok(Vec::new());
+        };
+        let mut out = Vec::new();
+        for group in &resource.allow_groups {
+            if let Err(fault) = self.facts.find_group(directory, group).await {
+                out.push(format!("group {group}: {fault}. Nobody can log on through it"));
+            }
+        }
+        Ok(out)
+    }
+
     async fn resource(&self, name: &str) -> Result<WithClients, AdminProblem> {
         let folded = name.to_lowercase();
         let all = self.desk.store().resources().await?;
@@ -265,8 +312,46 @@ fn network(text: &str) -> Result<Network, AdminProblem> {
 
 fn primary(word: &str) -> Result<Primary, AdminProblem> {
     Primary::from_word(word).ok_or_else(|| {
-        AdminProblem::new(AdminCode::Malformed, format!("primary is local or none, not {}", HostileText::from(word)))
+        AdminProblem::new(
+            AdminCode::Malformed,
+            format!("primary is local, directory or none, not {}", HostileText::from(word)),
+        )
     })
+}
+
+/// Names of groups, each once.
+fn groups(named: Vec<String>) -> Result<Vec<String>, AdminProblem> {
+    const MOST: usize = 32;
+    let mut out: Vec<String> = Vec::new();
+    for name in named {
+        let name = name.trim().to_owned();
+        if name.is_empty() || name.len() > 1024 || !name.chars().all(super::is_harmless) {
+            let shown = HostileText::from(name.as_str());
+            return Err(AdminProblem::new(AdminCode::NameInvalid, format!("{shown} is no name of a group")));
+        }
+        if !out.contains(&name) {
+            out.push(name);
+        }
+    }
+    if out.len() > MOST {
+        let text = format!("{} groups are more than {MOST}: make one in the directory that has them", out.len());
+        return Err(AdminProblem::new(AdminCode::NameInvalid, text));
+    }
+    Ok(out)
+}
+
+/// Who checks the password and where the users are must fit.
+fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
+    let refuse = |detail| Err(AdminProblem::new(AdminCode::PrimaryRefused, detail));
+    match (resource.primary, resource.directory) {
+        (Primary::Directory, None) => refuse("primary directory needs one: --directory NAME"),
+        (Primary::Local, Some(_)) => refuse(
+            "primary local checks passwords of users who were added here, who are in no directory: with --directory it is \
+             --primary directory, or --primary none where the client has checked the password",
+        ),
+        (_, None) if !resource.allow_groups.is_empty() => refuse("groups are those of a directory: --directory NAME"),
+        _ => Ok(()),
+    }
 }
 
 fn retries(word: &str) -> Result<Retries, AdminProblem> {
@@ -315,11 +400,11 @@ fn warnings(resource: &Resource, client: &RadiusClient) -> Vec<String> {
 
 pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Response, AdminProblem> {
     let all = api.desk.store().resources().await?;
-    Ok(ok(&all.iter().map(view).collect::<Vec<_>>()))
+    Ok(ok(&all.iter().map(|one| view(&api, one)).collect::<Vec<_>>()))
 }
 
 pub(super) async fn show(State(api): State<Arc<AdminApi>>, Name(name): Name) -> Result<Response, AdminProblem> {
-    Ok(ok(&view(&api.resource(&name).await?)))
+    Ok(ok(&view(&api, &api.resource(&name).await?)))
 }
 
 pub(super) async fn add(
@@ -346,8 +431,8 @@ pub(super) async fn add(
         name: new.name,
         kind,
         primary: new.primary.as_deref().map_or(Ok(Primary::Local), primary)?,
-        directory: None,
-        allow_groups: Vec::new(),
+        directory: api.directory_id(new.directory.as_deref()).await?,
+        allow_groups: groups(new.allow_groups)?,
         retries: new.retries.as_deref().map_or(Ok(Retries::Join), retries)?,
         answer_by: new.answer_by.map_or(Ok(Resource::ANSWER_BY_DEFAULT), answer_by)?,
         created_at: now,
@@ -359,12 +444,18 @@ pub(super) async fn add(
         secret: made.secret,
         require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
     };
-    let mut event = api.change(actor, EventKind::ResourceAdded, None::<&()>, Some(&facts(&resource, &client, "(set)")));
+    goes_together(&resource)?;
+    let mut event =
+        api.change(actor, EventKind::ResourceAdded, None::<&()>, Some(&facts(&api, &resource, &client, "(set)")));
     (event.resource, event.client) = (Some(resource.id), Some(client.id));
     let mut warnings = warnings(&resource, &client);
+    warnings.extend(api.group_warnings(&resource).await?);
     warnings.extend(made.warning);
-    let changed =
-        ResourceChanged { resource: view(&(resource.clone(), vec![client.clone()])), secret: made.shown, warnings };
+    let changed = ResourceChanged {
+        resource: view(&api, &(resource.clone(), vec![client.clone()])),
+        secret: made.shown,
+        warnings,
+    };
     let write = Write::AddResource { resource: Box::new(resource.clone()), client: Box::new(client) };
     match api.desk.write(Commit { writes: vec![write], audit: vec![event] }).await {
         Ok(()) => Ok(answer(StatusCode::CREATED, &changed)),
@@ -392,7 +483,18 @@ pub(super) async fn set(
     }
     if let Some(word) = new.primary {
         resource.primary = primary(&word)?;
+        if resource.primary == Primary::Local && new.directory.is_none() {
+            resource.directory = None;
+            resource.allow_groups.clear();
+        }
     }
+    if let Some(name) = new.directory {
+        resource.directory = api.directory_id(Some(&name)).await?;
+    }
+    if let Some(named) = new.allow_groups {
+        resource.allow_groups = groups(named)?;
+    }
+    goes_together(&resource)?;
     if let Some(word) = new.retries {
         resource.retries = retries(&word)?;
     }
@@ -412,17 +514,21 @@ pub(super) async fn set(
         shown = made.shown;
         said.extend(made.warning);
     }
+    said.extend(api.group_warnings(&resource).await?);
     let replaced = client.secret != client_before.secret;
-    let changed =
-        ResourceChanged { resource: view(&(resource.clone(), vec![client.clone()])), secret: shown, warnings: said };
+    let changed = ResourceChanged {
+        resource: view(&api, &(resource.clone(), vec![client.clone()])),
+        secret: shown,
+        warnings: said,
+    };
     if resource == before && client == client_before {
         return Ok(ok(&changed));
     }
     let mut event = api.change(
         actor,
         EventKind::ResourceChanged,
-        Some(&facts(&before, &client_before, "(set)")),
-        Some(&facts(&resource, &client, if replaced { "(replaced)" } else { "(set)" })),
+        Some(&facts(&api, &before, &client_before, "(set)")),
+        Some(&facts(&api, &resource, &client, if replaced { "(replaced)" } else { "(set)" })),
     );
     (event.resource, event.client) = (Some(resource.id), Some(client.id));
     let write = Write::SetResource { resource: Box::new(resource.clone()), client: Box::new(client) };
@@ -440,7 +546,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, AdminProblem> {
     let _one = api.changes.lock().await;
     let (resource, clients) = api.resource(&name).await?;
-    let before = clients.first().map(|client| facts(&resource, client, "(set)"));
+    let before = clients.first().map(|client| facts(&api, &resource, client, "(set)"));
     let mut event = api.change(actor, EventKind::ResourceRemoved, before.as_ref(), None::<&()>);
     event.resource = Some(resource.id);
     event.client = clients.first().map(|client| client.id);

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{extract::State, response::Response};
-use countersign_domain::{DeviceId, Timestamp};
+use countersign_domain::{DeviceId, Directory, Secret, Timestamp};
 use countersign_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
-use super::{AdminApi, AdminProblem, audit::check_newest, json::ok};
+use super::{AdminApi, AdminProblem, audit::check_newest, directories::DirectoryStep, json::ok};
 
 /// What the program around the API knows of itself.
 #[async_trait]
@@ -24,6 +24,18 @@ pub trait ServerFacts: Send + Sync + 'static {
 
     /// Sends a push to a device, for somebody who wants to know whether it works. `None` where no pushes are sent.
     async fn test_push(&self, device: DeviceId) -> Option<Result<PushAnswer, StoreError>>;
+
+    /// The settings of a directory with all their defaults, if they make sense. Asks no server.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do.
+    fn check_directory(&self, settings: &serde_json::Value, password: &Secret) -> Result<String, String>;
+
+    /// Walks through everything that a login needs of a directory.
+    async fn test_directory(&self, directory: &Directory, user: Option<&str>) -> Vec<DirectoryStep>;
+
+    /// Whether a directory has a group of this name, and if not, what is wrong.
+    async fn find_group(&self, directory: &Directory, group: &str) -> Result<(), String>;
 }
 
 /// What a server is and has counted.
@@ -142,10 +154,19 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Response,
 
 pub(super) async fn doctor(State(api): State<Arc<AdminApi>>) -> Result<Response, AdminProblem> {
     let mut out = api.facts.probe().await;
-    out.extend(audit(&api).await?);
-    out.extend(clock(&api).await?);
-    out.extend(users(&api).await?);
-    out.extend(resources(&api).await?);
+    // What cannot be looked at is a finding too, and no reason to say nothing of the rest.
+    for looked in [
+        audit(&api).await,
+        clock(&api).await,
+        users(&api).await,
+        resources(&api).await,
+        api.examine_directories().await,
+    ] {
+        match looked {
+            Ok(found) => out.extend(found),
+            Err(problem) => out.push(Finding::wrong("database", problem.detail)),
+        }
+    }
     let figures = api.desk.store().writer_figures();
     out.push(match figures.failing {
         0 => Finding::ok(

@@ -26,6 +26,12 @@ pub struct UserView {
     pub name: String,
     /// Name on screens.
     pub display_name: String,
+    /// The directory that the user comes from; `null` for one who was added here.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// Which entry of it, for good.
+    #[serde(default)]
+    pub entry: Option<String>,
     /// Whether logins are taken.
     pub enabled: bool,
     /// Whether there is a local password.
@@ -91,6 +97,11 @@ impl AdminApi {
             id: user.id.to_string(),
             name: user.name.to_string(),
             display_name: user.display_name.clone(),
+            directory: self.origin(user),
+            entry: match &user.origin {
+                UserOrigin::Local => None,
+                UserOrigin::Directory { entry, .. } => Some(entry.as_str().to_owned()),
+            },
             enabled: user.enabled,
             has_password: user.password.is_some(),
             devices: snapshot.active_devices().count(),

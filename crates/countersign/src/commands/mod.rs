@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod audit;
 pub(crate) mod device;
+pub(crate) mod directory;
 pub(crate) mod phone;
 pub(crate) mod radius_login;
 pub(crate) mod resource;

@@ -46,6 +46,8 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "clients": new.clients,
         "generate_secret": new.generate_secret,
         "primary": new.primary.word(),
+        "directory": new.directory,
+        "allow_groups": new.allow_groups,
         "require_message_authenticator": !new.no_require_message_authenticator,
         "answer_by": new.answer_by,
         "retries": new.retries.word(),
@@ -68,6 +70,10 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("name", new.rename.map(Value::String));
     put("clients", (!new.clients.is_empty()).then(|| new.clients.into()));
     put("primary", new.primary.map(|primary| primary.word().into()));
+    put("directory", new.directory.map(Value::String));
+    put("directory", new.no_directory.then(|| Value::String(String::new())));
+    put("allow_groups", (!new.allow_groups.is_empty()).then(|| new.allow_groups.into()));
+    put("allow_groups", new.allow_all_groups.then(|| Value::Array(Vec::new())));
     put("answer_by", new.answer_by.map(Value::from));
     put("retries", new.retries.map(|retries| retries.word().into()));
     put("require_message_authenticator", new.require_message_authenticator.then_some(Value::Bool(true)));
@@ -99,17 +105,29 @@ fn say(changed: &ResourceChanged, verb: &str, output: Output) {
 }
 
 fn print(resource: &ResourceView, output: Output) {
-    output.facts(&[
+    let mut facts = vec![
         ("name", resource.name.clone()),
         ("kind", resource.kind.clone()),
         ("clients", resource.clients.join(", ")),
         ("primary", resource.primary.clone()),
+    ];
+    if let Some(directory) = &resource.directory {
+        let groups = if resource.allow_groups.is_empty() {
+            "everybody in it".to_owned()
+        } else {
+            resource.allow_groups.join(", ")
+        };
+        facts.push(("directory", directory.clone()));
+        facts.push(("allowed", groups));
+    }
+    facts.extend([
         ("message-authenticator", required(resource).to_owned()),
         ("answer by", format!("{} s", resource.answer_by)),
         ("retries", resource.retries.clone()),
         ("added", resource.created_at.clone()),
         ("id", resource.id.clone()),
     ]);
+    output.facts(&facts);
 }
 
 const fn required(resource: &ResourceView) -> &'static str {
@@ -129,7 +147,10 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
                 resource.name.clone(),
                 resource.kind.clone(),
                 resource.clients.join(" "),
-                resource.primary.clone(),
+                match &resource.directory {
+                    Some(directory) => format!("{} ({directory})", resource.primary),
+                    None => resource.primary.clone(),
+                },
                 required(resource).to_owned(),
                 format!("{} s", resource.answer_by),
             ]

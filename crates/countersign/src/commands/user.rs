@@ -78,6 +78,7 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
             vec![
                 user.name.clone(),
                 user.display_name.clone(),
+                user.directory.clone().unwrap_or_else(|| "-".to_owned()),
                 enabled(user).to_owned(),
                 user.devices.to_string(),
                 limits(user),
@@ -85,7 +86,7 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
         })
         .collect();
     output.table(
-        &["NAME", "DISPLAY NAME", "ENABLED", "DEVICES", "LIMITED"],
+        &["NAME", "DISPLAY NAME", "DIRECTORY", "ENABLED", "DEVICES", "LIMITED"],
         &rows,
         "no users: countersign user add NAME adds one",
     );
@@ -112,16 +113,27 @@ fn print(user: &UserView, output: Output) {
         0 => String::new(),
         some => format!(", and {some} suspended"),
     };
-    output.facts(&[
-        ("name", user.name.clone()),
-        ("display name", user.display_name.clone()),
+    let mut facts = vec![("name", user.name.clone()), ("display name", user.display_name.clone())];
+    if let (Some(directory), Some(entry)) = (&user.directory, &user.entry) {
+        facts.push(("directory", format!("{directory}, entry {entry}")));
+    }
+    facts.extend([
         ("enabled", enabled(user).to_owned()),
-        ("password", if user.has_password { "set" } else { "none" }.to_owned()),
+        (
+            "password",
+            match (&user.directory, user.has_password) {
+                (Some(_), _) => "that of the directory",
+                (None, true) => "set",
+                (None, false) => "none",
+            }
+            .to_owned(),
+        ),
         ("devices", format!("{}{suspended}", user.devices)),
         ("limited", limits(user)),
         ("added", user.created_at.clone()),
         ("id", user.id.clone()),
     ]);
+    output.facts(&facts);
 }
 
 async fn change(client: &Client, name: &str, verb: &str, body: &Value, output: Output) -> Result<(), Failure> {
