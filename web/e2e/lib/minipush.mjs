@@ -20,9 +20,16 @@ export async function startPushService() {
   const agents = new Map();
   const subscriptions = new Map();
   const log = [];
+  let held = false;
   let origin;
 
   const tell = (agent, message) => agent.socket?.readyState === 1 && agent.socket.send(JSON.stringify(message));
+
+  function handOver(agent) {
+    if (held) return;
+    agent.waiting = agent.waiting.filter(({ until }) => until > Date.now());
+    for (const { message } of agent.waiting) tell(agent, message);
+  }
 
   function take(token, headers, body) {
     const subscription = subscriptions.get(token);
@@ -36,7 +43,7 @@ export async function startPushService() {
     // RFC 8030 section 5.4: a topic replaces what waits under it.
     agent.waiting = agent.waiting.filter(({ topic }) => topic === undefined || topic !== headers.topic);
     agent.waiting.push({ message, topic: headers.topic, until: Date.now() + Number(headers.ttl) * 1000 });
-    tell(agent, message);
+    if (!held) tell(agent, message);
     log.push({ event: 'push', octets: body.length, ttl: headers.ttl, urgency: headers.urgency, topic: headers.topic });
     return `${origin}/message/${version}`;
   }
@@ -71,8 +78,7 @@ export async function startPushService() {
           agent.socket = socket;
           agents.set(id, agent);
           tell(agent, { messageType: 'hello', status: 200, uaid: id, use_webpush: true, broadcasts: {} });
-          agent.waiting = agent.waiting.filter(({ until }) => until > Date.now());
-          for (const { message: waiting } of agent.waiting) tell(agent, waiting);
+          handOver(agent);
           break;
         }
         case 'register': {
@@ -112,6 +118,14 @@ export async function startPushService() {
     webSocket: `ws://${host}/`,
     log,
     subscriptions,
+    /** Keeps the pushes to itself until `release`. */
+    hold() {
+      held = true;
+    },
+    release() {
+      held = false;
+      for (const agent of agents.values()) handOver(agent);
+    },
     /** The events of this name, as soon as there are so many. */
     async logged(event, count = 1, withinMs = 25_000) {
       const until = Date.now() + withinMs;

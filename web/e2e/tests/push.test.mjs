@@ -25,6 +25,8 @@ describe('a push', () => {
   });
 
   async function start(profile) {
+    // What came before the recorder is in its place would be shown to nobody.
+    service.hold();
     const browser = await startFirefox({
       profile,
       preferences: {
@@ -35,6 +37,7 @@ describe('a push', () => {
       },
     });
     await recordNotifications(browser);
+    service.release();
     return browser;
   }
 
