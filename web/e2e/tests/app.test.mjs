@@ -72,6 +72,7 @@ describe('the app', () => {
       await addByTyping(page, server, user);
       await page.getByRole('button', { name: 'Turn on notifications' }).waitFor();
       await page.getByRole('button', { name: 'Not now' }).click();
+      await page.getByRole('button', { name: 'Turn on notifications' }).waitFor({ state: 'detached' });
       await page.reload();
       await page.locator('.code').waitFor();
       assert.equal(await page.getByRole('button', { name: 'Turn on notifications' }).count(), 0);

@@ -55,8 +55,8 @@ export async function turnOn(): Promise<void> {
 }
 
 export async function postpone(): Promise<void> {
-  postponed.set(true);
   await db.set('askedForPush', true);
+  postponed.set(true);
 }
 
 /** For a new account: the subscription that is there already. A new one may take its time, and is told afterwards. */
