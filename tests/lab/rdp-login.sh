@@ -17,8 +17,10 @@ STATE=$(mktemp -d "$LAB/rdp-login/XXXXXX")
 trap 'stop client; stop xvfb' EXIT
 
 mkfifo "$STATE/display"
-start xvfb Xvfb -displayfd 7 -screen 0 1024x768x24 -nolisten tcp 7<>"$STATE/display"
-read -r -t 20 display <"$STATE/display" || die "Xvfb did not start, see $STATE/xvfb.log"
+exec 7<>"$STATE/display" # held here: what Xvfb writes before anybody reads would be lost when it closes its end
+start xvfb Xvfb -displayfd 7 -screen 0 1024x768x24 -nolisten tcp -noreset # a reset would throw the client out
+read -r -t 20 display <&7 || die "Xvfb did not start, see $STATE/xvfb.log"
+exec 7<&-
 export DISPLAY=:$display HOME=$STATE
 
 # The colours of three points: desktop, title bar and body of xrdp's log window.
