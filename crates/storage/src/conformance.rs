@@ -73,6 +73,7 @@ macro_rules! conformance_tests {
             directories_have_names_and_passwords_of_their_own
             s63_an_entry_is_one_user_for_good
             snapshots_are_complete
+            snapshots_of_all_come_by_pages
             challenges_come_back_whole_and_in_order
             c090_audit_keeps_every_octet_in_order
             s102_the_chain_holds_after_everything
@@ -1268,6 +1269,50 @@ pub async fn snapshots_are_complete(backend: &dyn Backend) {
     assert_eq!(snapshot.limits.len(), 1);
     assert_eq!(snapshot.limits(there), (1, limits));
     assert!(store.snapshot(maker.user("x").id).await.unwrap().is_none());
+    store.close().await;
+}
+
+/// Page by page everybody comes once, as each alone.
+pub async fn snapshots_of_all_come_by_pages(backend: &dyn Backend) {
+    let Peopled { maker, store, user, .. } = peopled(backend).await;
+    let mut ids = vec![user.id];
+    for number in 0..7 {
+        let user = maker.user(&format!("user{number}"));
+        ids.push(user.id);
+        let mut writes = vec![Write::AddUser(user.clone())];
+        for seconds in (0..number % 3).rev() {
+            let device = Device { created_at: at(seconds), ..maker.device(user.id) };
+            let (id, from) = (device.id, DeviceState::Active);
+            writes.push(Write::AddDevice(Box::new(device)));
+            if number == 5 && seconds == 1 {
+                writes.push(Write::SetDeviceState { id, from, to: DeviceState::Removed });
+            }
+        }
+        for scope in [LimitScope::User(user.id), LimitScope::UserAt(user.id, ResourceId::new(NOW, maker.entropy()))] {
+            if number % 2 == 0 {
+                let mut limits = Limits::default();
+                limits.push_sent(at(number));
+                writes.push(Write::SetLimits { scope, expected: 0, limits });
+            }
+        }
+        holds(&*store, writes).await;
+    }
+    ids.sort();
+    let mut expected = Vec::new();
+    for id in ids {
+        expected.push(format!("{:?}", store.snapshot(id).await.unwrap().unwrap()));
+    }
+    for limit in [1, 3, 4, 8, 1000] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.snapshots(after, limit).await.unwrap();
+            assert!(page.len() <= usize::try_from(limit).unwrap());
+            let Some(last) = page.last() else { break };
+            after = Some(last.user.id);
+            found.extend(page.iter().map(|snapshot| format!("{snapshot:?}")));
+        }
+        assert_eq!(found, expected, "{limit} at a time");
+    }
     store.close().await;
 }
 

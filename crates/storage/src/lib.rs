@@ -110,6 +110,8 @@ pub trait Store: Send + Sync + 'static {
     async fn users(&self) -> Result<Vec<User>, StoreError>;
     /// Everything that a login has to know of a user.
     async fn snapshot(&self, id: UserId) -> Result<Option<UserSnapshot>, StoreError>;
+    /// The same of many at once, for whoever goes through all users: those behind `after`, by identifier, at most `limit`.
+    async fn snapshots(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserSnapshot>, StoreError>;
 
     /// The device.
     async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError>;

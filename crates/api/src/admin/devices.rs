@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use countersign_domain::{Commit, Device, DeviceId, DeviceState, EventKind, HostileText, User, Write};
+use countersign_domain::{Commit, Device, DeviceId, DeviceState, EventKind, HostileText, User, UserSnapshot, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -59,16 +59,20 @@ pub(super) async fn list(
     State(api): State<Arc<AdminApi>>,
     Query(whose): Query<Whose>,
 ) -> Result<Response, AdminProblem> {
-    let users = match whose.user {
-        Some(name) => vec![api.user(&name).await?],
-        None => api.desk.store().users().await?,
-    };
     let mut out = Vec::new();
-    for user in users {
-        if let Some(snapshot) = api.desk.store().snapshot(user.id).await? {
-            out.extend(snapshot.devices.iter().map(|device| DeviceView::new(&api, device, &snapshot.user)));
+    let mut see = |snapshot: &UserSnapshot| {
+        let of_one = snapshot.devices.iter().map(|device| DeviceView::new(&api, device, &snapshot.user));
+        out.push((snapshot.user.name.folded().to_owned(), snapshot.user.id, of_one.collect::<Vec<_>>()));
+    };
+    match whose.user {
+        Some(name) => {
+            let user = api.user(&name).await?;
+            api.desk.store().snapshot(user.id).await?.iter().for_each(see);
         }
+        None => api.each_user(|snapshot| see(&snapshot)).await?,
     }
+    out.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+    let out: Vec<_> = out.into_iter().flat_map(|(_, _, of_one)| of_one).collect();
     Ok(ok(&out))
 }
 

@@ -245,8 +245,8 @@ async fn users(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
     /// So many names are written out.
     const NAMED: usize = 10;
     let (mut all, mut without, mut limited) = (0_usize, Vec::new(), Vec::new());
-    for user in api.desk.store().users().await? {
-        let Some(snapshot) = api.desk.store().snapshot(user.id).await? else { continue };
+    api.each_user(|snapshot| {
+        let user = &snapshot.user;
         all = all.saturating_add(1);
         if user.enabled && snapshot.active_devices().next().is_none() {
             without.push(user.name.to_string());
@@ -255,7 +255,10 @@ async fn users(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
         if !limits.is_empty() {
             limited.push(format!("{} ({})", user.name, limits.join("; ")));
         }
-    }
+    })
+    .await?;
+    without.sort_unstable();
+    limited.sort_unstable();
     let named = |names: &[String]| {
         let shown: Vec<_> = names.iter().take(NAMED).map(String::as_str).collect();
         let more = names.len().saturating_sub(shown.len());

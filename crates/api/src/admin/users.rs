@@ -8,7 +8,7 @@ use countersign_domain::{
     Commit, DeviceState, EventKind, HostileText, LimitScope, LoginName, Secret, User, UserId, UserOrigin, UserSnapshot,
     Write,
 };
-use countersign_storage::CommitError;
+use countersign_storage::{CommitError, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -72,6 +72,18 @@ impl AdminApi {
         })
     }
 
+    /// Goes through all users, a page at a time, in no order that people know.
+    pub(super) async fn each_user(&self, mut see: impl FnMut(UserSnapshot) + Send) -> Result<(), StoreError> {
+        const PAGE: u32 = 1000;
+        let mut after = None;
+        loop {
+            let page = self.desk.store().snapshots(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.user.id);
+            page.into_iter().for_each(&mut see);
+        }
+    }
+
     /// What is limited, in words, with the resource where it is one.
     pub(super) fn limits(&self, snapshot: &UserSnapshot) -> Vec<String> {
         let now = self.desk.clock().now();
@@ -119,13 +131,10 @@ impl AdminApi {
 
 pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Response, AdminProblem> {
     let mut out = Vec::new();
-    for user in api.desk.store().users().await? {
-        // A user who was removed since is left out.
-        if let Some(snapshot) = api.desk.store().snapshot(user.id).await? {
-            out.push(api.view(&snapshot));
-        }
-    }
-    Ok(ok(&out))
+    api.each_user(|snapshot| out.push((snapshot.user.name.folded().to_owned(), api.view(&snapshot)))).await?;
+    // Names need not be unique.
+    out.sort_by(|(one, view), (other, of_other)| (one, &view.id).cmp(&(other, &of_other.id)));
+    Ok(ok(&out.into_iter().map(|(_, view)| view).collect::<Vec<_>>()))
 }
 
 /// Names by identifier: for people who read records.
