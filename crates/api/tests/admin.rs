@@ -1,6 +1,7 @@
 //! The admin API as its router answers.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -487,6 +488,43 @@ async fn status_and_doctor_tell_what_there_is() {
     let findings = server.done("GET", "doctor", Value::Null).await;
     let wrong: Vec<_> = findings.as_array().unwrap().iter().filter(|finding| finding["level"] == "wrong").collect();
     assert!(matches!(wrong.as_slice(), [one] if one["about"] == "clock"), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn s96_doctor_tells_of_a_clock_that_stood_ahead() {
+    let server = Server::new().await;
+    let now = server.site.clock.now();
+    let alice = server.site.user("alice", None).await;
+    let (hit, well) = (server.site.device(alice).await, server.site.device(alice).await);
+    let step = |seconds: i64| u64::try_from(now.as_seconds() / 30 + seconds / 30).unwrap();
+    server.site.clock.advance(Duration::from_secs(3600));
+    server.site.write(Write::BurnTotpStep { device: hit.id, step: step(3600) }).await;
+    // A phone's clock may be a little ahead of ours.
+    server.site.write(Write::BurnTotpStep { device: well.id, step: step(30) }).await;
+    server.site.clock.set(now);
+    let about = async |what: &str| -> Vec<(String, String)> {
+        let findings = server.done("GET", "doctor", Value::Null).await;
+        let found = findings.as_array().unwrap().iter().filter(|finding| finding["about"] == what);
+        let word = |value: &Value| value.as_str().unwrap().to_owned();
+        found.map(|finding| (word(&finding["level"]), word(&finding["text"]))).collect()
+    };
+    let clock = about("clock").await;
+    assert!(clock.len() == 1 && clock[0].0 == "wrong" && clock[0].1.contains("stood ahead"), "{clock:?}");
+    // Records with the right time come behind it, and it still lies in the future.
+    server.done("POST", "users", json!({"name": "bob"})).await;
+    let clock = about("clock").await;
+    assert!(clock.len() == 1 && clock[0].0 == "note" && clock[0].1.contains("still to come"), "{clock:?}");
+    let codes = about("codes").await;
+    assert_eq!((codes.len(), codes[0].0.as_str()), (1, "note"));
+    let said = &codes[0].1;
+    assert!(
+        said.contains(&hit.id.to_string()) && said.contains("alice") && !said.contains(&well.id.to_string()),
+        "{said}"
+    );
+    assert!(said.contains(&now.plus(Duration::from_secs(3600)).to_string()), "{said}");
+    server.site.clock.set(now.plus(Duration::from_secs(3601)));
+    assert_eq!(about("clock").await[0].0, "ok");
+    assert!(about("codes").await.is_empty());
 }
 
 #[tokio::test]

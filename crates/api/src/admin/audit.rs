@@ -325,11 +325,14 @@ pub async fn check(
     })
 }
 
-/// Whether the newest checkpoint and the chain agree: quick enough for every start and every `doctor`.
+/// Whether the checkpoints are of this database, and the newest of them and the chain agree: quick enough for every start and every `doctor`.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
 pub async fn check_newest(store: &dyn Store, checkpoints: &Checkpoints) -> Result<Option<CheckpointFault>, StoreError> {
+    if let Some(fault) = checkpoints.of_another(store.deployment().await?.created_at).await {
+        return Ok(Some(fault));
+    }
     let Some(newest) = checkpoints.newest().await else { return Ok(None) };
     let record = store.audit(newest.seq.saturating_sub(1), 1).await?.into_iter().next();
     Ok(newest.compare(record.map(|record| (record.seq, record.hash))))

@@ -80,7 +80,7 @@ pub struct CheckpointFault {
     pub seq: Option<i64>,
     /// The line of the file.
     pub line: Option<usize>,
-    /// `cut`, `differs`, `signature` or `unreadable`.
+    /// `cut`, `differs`, `other`, `signature` or `unreadable`.
     pub fault: String,
     /// In words.
     pub detail: String,
@@ -227,6 +227,30 @@ impl Checkpoints {
     pub async fn newest(&self) -> Option<Checkpoint> {
         let text = tokio::fs::read_to_string(&self.path).await.ok()?;
         text.lines().rev().find_map(|line| self.read(line).ok())
+    }
+
+    /// The newest checkpoint of another database, which was here before this one was made at `made`: it was lost, and
+    /// what is beside it was not.
+    pub(super) async fn of_another(&self, made: Timestamp) -> Option<CheckpointFault> {
+        let text = tokio::fs::read_to_string(&self.path).await.ok()?;
+        let own = self.key.public().thumbprint().to_string();
+        // Ours come behind them.
+        let others = text.lines().filter_map(|line| serde_json::from_str::<Checkpoint>(line).ok());
+        let newest = others.take_while(|checkpoint| checkpoint.key != own).last()?;
+        let earlier = Timestamp::from_rfc3339(&newest.time).is_some_and(|time| time < made);
+        earlier.then(|| CheckpointFault {
+            seq: Some(newest.seq),
+            line: None,
+            fault: "other".to_owned(),
+            detail: format!(
+                "this database was made at {made}, and {} has a checkpoint of another one from {}, of record {}: the \
+                 database that was here was lost or replaced. Put back your copy of it; if it is to be gone, move the file \
+                 of checkpoints away",
+                self.path.display(),
+                newest.time,
+                newest.seq
+            ),
+        })
     }
 
     fn read(&self, line: &str) -> Result<Checkpoint, CheckpointFault> {

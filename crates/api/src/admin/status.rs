@@ -1,14 +1,18 @@
 //! What the server says of itself, and what it finds wrong.
 
+use core::time::Duration;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{extract::State, response::Response};
-use countersign_domain::{DeviceId, Directory, Secret, Timestamp};
+use countersign_domain::{AuditRecord, Device, DeviceId, Directory, STEP_SECONDS, Secret, Timestamp};
 use countersign_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
 use super::{AdminApi, AdminProblem, audit::check_newest, directories::DirectoryStep, json::ok};
+
+/// So many of the newest records `doctor` looks at; `audit verify` checks all.
+const NEWEST: u32 = 1000;
 
 /// What the program around the API knows of itself.
 #[async_trait]
@@ -179,8 +183,9 @@ pub(super) async fn doctor(State(api): State<Arc<AdminApi>>) -> Result<Response,
         failing => Finding::wrong(
             "database",
             format!(
-                "the last {failing} times nothing could be written, so nobody was let in: the server's log says why, most \
-                 often a full disk. What is written next clears this"
+                "the last {} nothing could be written, so nobody was let in: the server's log says why, most often a full \
+                 disk. What is written next clears this",
+                if failing == 1 { "time".to_owned() } else { format!("{failing} times") }
             ),
         ),
     });
@@ -188,16 +193,14 @@ pub(super) async fn doctor(State(api): State<Arc<AdminApi>>) -> Result<Response,
 }
 
 async fn audit(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
-    /// So many of the newest records are checked here; `audit verify` checks all.
-    const NEWEST: i64 = 1000;
     let store = api.desk.store();
     let (seq, _) = store.audit_head().await?;
-    let begin = seq.saturating_sub(NEWEST).max(0);
+    let begin = seq.saturating_sub(i64::from(NEWEST)).max(0);
     let before = match begin {
         0 => Some((0, countersign_domain::AuditHash::START)),
         _ => store.audit(begin.saturating_sub(1), 1).await?.first().map(|record| (record.seq, record.hash)),
     };
-    let page = store.audit(begin, u32::try_from(NEWEST).unwrap_or(u32::MAX)).await?;
+    let page = store.audit(begin, NEWEST).await?;
     let checked = before.map(|before| countersign_domain::verify_chain(before, &page));
     let mut out = vec![match checked {
         Some(Ok(_)) => Finding::ok(
@@ -221,19 +224,34 @@ async fn audit(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
 async fn clock(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
     /// The year in which this was written; no clock that is right shows less.
     const EARLIEST: Timestamp = Timestamp::from_seconds(1_767_225_600);
+    const A_LITTLE: Duration = Duration::from_secs(2);
     let now = api.desk.clock().now();
-    let newest = api.desk.store().audit_newest(1).await?;
-    let newest = newest.first().map_or(now, |record| Timestamp::from_micros(record.time));
+    let newest = api.desk.store().audit_newest(NEWEST).await?;
+    let ahead = |record: &&AuditRecord| Timestamp::from_micros(record.time) > now.plus(A_LITTLE);
+    let last = newest.first().filter(ahead);
+    let farthest = newest.iter().filter(ahead).max_by_key(|record| record.time);
     Ok(vec![if now < EARLIEST {
         Finding::wrong(
             "clock",
             format!("it shows {now}, which is long past: set it, and run a time service such as chrony"),
         )
-    } else if newest > now.plus(core::time::Duration::from_secs(2)) {
+    } else if let Some(last) = last {
         Finding::wrong(
             "clock",
             format!(
-                "it shows {now}, and the last audit record is of {newest}: it was set back. Codes depend on it: run a time service such as chrony"
+                "it shows {now}, and the last audit record is of {}: it is behind now, or it stood ahead then. Codes depend \
+                 on it: run a time service such as chrony",
+                Timestamp::from_micros(last.time)
+            ),
+        )
+    } else if let Some(farthest) = farthest {
+        Finding::note(
+            "clock",
+            format!(
+                "it shows {now}, and audit record {} is of {}, which is still to come: it stood ahead then. Codes that were \
+                 used then and pauses that began then hold until that time. Run a time service such as chrony",
+                farthest.seq,
+                Timestamp::from_micros(farthest.time)
             ),
         )
     } else {
@@ -244,9 +262,15 @@ async fn clock(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
 async fn users(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
     /// So many names are written out.
     const NAMED: usize = 10;
-    let (mut all, mut without, mut limited) = (0_usize, Vec::new(), Vec::new());
+    let now = api.desk.clock().now();
+    let (mut all, mut without, mut limited, mut dead) = (0_usize, Vec::new(), Vec::new(), Vec::new());
     api.each_user(|snapshot| {
         let user = &snapshot.user;
+        for device in snapshot.active_devices() {
+            if let Some(until) = codes_are_dead_until(device, now) {
+                dead.push(format!("{} of {} ({}) until {until}", device.name, user.name, device.id));
+            }
+        }
         all = all.saturating_add(1);
         if user.enabled && snapshot.active_devices().next().is_none() {
             without.push(user.name.to_string());
@@ -259,6 +283,7 @@ async fn users(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
     .await?;
     without.sort_unstable();
     limited.sort_unstable();
+    dead.sort_unstable();
     let named = |names: &[String]| {
         let shown: Vec<_> = names.iter().take(NAMED).map(String::as_str).collect();
         let more = names.len().saturating_sub(shown.len());
@@ -281,7 +306,25 @@ async fn users(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
             format!("limited: {}. `countersign user unlock NAME --reason …` lifts pauses and freezes", named(&limited)),
         ));
     }
+    if !dead.is_empty() {
+        out.push(Finding::note(
+            "codes",
+            format!(
+                "the clock stood ahead when the codes of some devices were last used, and they take none until it has come so \
+                 far again: {}. `countersign device remove DEVICE` and a new activation end it sooner",
+                named(&dead)
+            ),
+        ));
+    }
     Ok(out)
+}
+
+/// Until when no code of a device is newer than the last one used, where that is longer than clocks may differ.
+fn codes_are_dead_until(device: &Device, now: Timestamp) -> Option<Timestamp> {
+    const TOLERATED: Duration = Duration::from_secs(60);
+    let last = i64::try_from(device.totp_last_step).unwrap_or(i64::MAX);
+    let until = Timestamp::from_seconds(last.saturating_mul(STEP_SECONDS));
+    (until > now.plus(TOLERATED)).then_some(until)
 }
 
 async fn resources(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
