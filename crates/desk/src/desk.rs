@@ -242,15 +242,18 @@ impl Desk {
                     Subject::Known(user.id)
                 }
                 Ok(None) => Subject::Unknown,
-                Err(fault) => {
-                    if let Some(times) = desk.complaints.due(&desk.complaints.lookup) {
-                        error!(error = %fault, times, "login.lookup failed: the login is refused");
-                    }
-                    Subject::Unavailable
-                }
+                Err(fault) => desk.lost(&fault),
             };
             desk.start(request, subject);
         });
+    }
+
+    /// The database does not say who it is.
+    pub(crate) fn lost(&self, fault: &StoreError) -> Subject {
+        if let Some(times) = self.complaints.due(&self.complaints.lookup) {
+            error!(error = %fault, times, "login.lookup failed: the login is refused");
+        }
+        Subject::Unavailable
     }
 
     /// Hands in a login of somebody whom only the directory knows by name.

@@ -11,7 +11,7 @@ use countersign_domain::{
 };
 use countersign_engine::{PrimaryOutcome, Subject};
 use countersign_storage::{CommitError, StoreError};
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::Desk;
 
@@ -139,7 +139,7 @@ impl Desk {
         };
         let known = match self.store().user_by_entry(id, &person.entry).await {
             Ok(known) => known,
-            Err(fault) => return lost(&fault),
+            Err(fault) => return self.lost(&fault),
         };
         let user = known.as_ref().map(|user| user.id);
         if person.membership == Membership::NotMember {
@@ -157,7 +157,7 @@ impl Desk {
             }
             None => match self.bring_in(&directory, &person).await {
                 Ok(user) => user,
-                Err(fault) => return lost(&fault),
+                Err(fault) => return self.lost(&fault),
             },
         };
         Subject::Entry { user, policy: directory.lockout.policy() }
@@ -245,11 +245,6 @@ impl Desk {
             }
         }
     }
-}
-
-fn lost(fault: &StoreError) -> Subject {
-    error!(error = %fault, "login.lookup failed: the login is refused");
-    Subject::Unavailable
 }
 
 /// The name to be shown; of an entry whose name people could not see, its identifier.
