@@ -26,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{config::Config, directories::Clients, push::Push, tls::Certificate};
+use crate::{config::Config, directories::Clients, push::Push, radius_clients::Seen, tls::Certificate};
 
 /// How long a listener may take to answer its own server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,25 +46,24 @@ pub(crate) struct Program {
     pub(crate) directories: Arc<Clients>,
 }
 
-macro_rules! named {
-    ($counts:expr, $($name:ident),* $(,)?) => {
-        BTreeMap::from([$((stringify!($name).to_owned(), $counts.$name)),*])
-    };
+/// Counts by their names, as they are told.
+fn named(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    counts.map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 #[async_trait]
 impl ServerFacts for Program {
     fn facts(&self) -> Facts {
-        let counts = self.figures.counts();
         let table = Arc::clone(&self.desk.resources().borrow());
         let client_counters = table
             .seats()
             .iter()
             .map(|seat| {
-                let counts = self.figures.client(seat.client.id);
-                let named =
-                    named!(counts, proven, bad_authenticator, missing_message_authenticator, duplicates, replays, full);
-                (seat.resource.name.clone(), named)
+                let (counts, waits) = (self.figures.client(seat.client.id), self.figures.waits(seat.client.id));
+                let mut told = named(counts.named());
+                told.extend(waits.intervals().map(|(seconds, count)| (format!("repeated_after_{seconds}_s"), count)));
+                told.insert("longest_wait_ms".to_owned(), u64::try_from(waits.longest.as_millis()).unwrap_or(u64::MAX));
+                (seat.resource.name.clone(), told)
             })
             .collect();
         Facts {
@@ -74,33 +73,21 @@ impl ServerFacts for Program {
             app: self.app.to_string(),
             url: self.config.url.to_string(),
             organization: self.config.organization.clone(),
-            radius_counters: named!(
-                counts,
-                packets,
-                unknown_source,
-                malformed,
-                unexpected_code,
-                bad_authenticator,
-                missing_message_authenticator,
-                proxy_state_refused,
-                status_server,
-                requests,
-                superseding,
-                duplicates,
-                cached_resent,
-                replays,
-                full,
-                accepts,
-                rejects,
-                unsent,
-            ),
+            radius_counters: named(self.figures.counts().named()),
             client_counters,
             push_counters: self
                 .push
                 .as_ref()
                 .map(|push| {
                     let counts = push.figures();
-                    named!(counts, sent, gone, failed, retried, dropped)
+                    let told = [
+                        ("sent", counts.sent),
+                        ("gone", counts.gone),
+                        ("failed", counts.failed),
+                        ("retried", counts.retried),
+                        ("dropped", counts.dropped),
+                    ];
+                    named(told.into_iter())
                 })
                 .unwrap_or_default(),
         }
@@ -259,33 +246,13 @@ impl Program {
             out.push(Finding::note("radius", format!("{} datagrams were no RADIUS packets", counts.malformed)));
         }
         for seat in self.desk.resources().borrow().seats() {
-            let (name, counts) = (&seat.resource.name, self.figures.client(seat.client.id));
-            if counts.bad_authenticator > 0 {
-                out.push(Finding::note(
-                    "radius",
-                    format!(
-                        "{name}: {} packets with another shared secret than ours. If logins there go unanswered, set the \
-                         same on both sides: `countersign resource set {name} --secret-stdin`",
-                        counts.bad_authenticator
-                    ),
-                ));
-            }
-            if counts.missing_message_authenticator > 0 {
-                let (missing, required) =
-                    (counts.missing_message_authenticator, seat.client.require_message_authenticator);
-                out.push(Finding::note(
-                    "radius",
-                    if required {
-                        format!(
-                            "{name}: {missing} packets without Message-Authenticator were dropped. Switch it on in the \
-                             client or update it (CVE-2024-3596); if it cannot, and only on a trusted network: \
-                             `countersign resource set {name} --no-require-message-authenticator`"
-                        )
-                    } else {
-                        format!("{name}: {missing} packets without Message-Authenticator were taken, as it is set")
-                    },
-                ));
-            }
+            let seen = Seen {
+                resource: &seat.resource,
+                counts: self.figures.client(seat.client.id),
+                waits: self.figures.waits(seat.client.id),
+                require_message_authenticator: seat.client.require_message_authenticator,
+            };
+            out.extend(seen.findings());
         }
         out
     }

@@ -15,6 +15,7 @@ mod output;
 mod phone;
 mod push;
 mod qr;
+mod radius_clients;
 mod radius_login;
 mod runtime;
 mod serve;

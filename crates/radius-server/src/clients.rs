@@ -11,7 +11,10 @@ use countersign_domain::ClientId;
 use countersign_radius::{MessageAuthenticatorRule, SharedSecret};
 use ipnet::IpNet;
 
-use crate::figures::{ClientCounters, Figures};
+use crate::{
+    figures::{ClientCounters, Figures, OfClient},
+    patience::Patience,
+};
 
 /// A client as the door needs it.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(crate) struct Client {
     pub(crate) secret: SharedSecret,
     pub(crate) rule: MessageAuthenticatorRule,
     pub(crate) counters: Arc<ClientCounters>,
+    pub(crate) patience: Arc<Patience>,
 }
 
 impl Client {
@@ -52,11 +56,13 @@ impl Clients {
             } else {
                 MessageAuthenticatorRule::Optional
             };
+            let OfClient { counters, patience } = figures.of(seat.client.id);
             let client = Arc::new(Client {
                 seat: Arc::clone(seat),
                 secret: SharedSecret::new(seat.client.secret.expose()),
                 rule,
-                counters: figures.of(seat.client.id),
+                counters,
+                patience,
             });
             for network in &seat.client.networks {
                 let of_prefix = clients.networks.entry(network.prefix_len()).or_default();

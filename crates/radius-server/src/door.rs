@@ -20,6 +20,7 @@ use crate::{
     clients::{Client, Clients},
     complaints::Complaints,
     figures::Figures,
+    patience::Arrivals,
     request::{self, Reading},
     socket::{Datagram, Socket},
 };
@@ -56,7 +57,7 @@ struct Waiting {
     kernel: Box<[u8]>,
     /// The address that was asked.
     asked: Option<IpAddr>,
-    arrived: Instant,
+    arrivals: Arrivals,
 }
 
 /// How many replays were recorded since when.
@@ -195,7 +196,7 @@ impl Door {
                 }
                 let kernel = request::kernel(packet, true);
                 let asked = datagram.asked;
-                let waiting = Waiting { client: Arc::clone(client), kernel, asked, arrived: now };
+                let waiting = Waiting { client: Arc::clone(client), kernel, asked, arrivals: Arrivals::new(now) };
                 self.waiting.insert(ticket, waiting);
                 match request::read(packet, client, datagram.source.ip(), ticket) {
                     Reading::Login(request) => self.desk.login(*request),
@@ -210,6 +211,9 @@ impl Door {
             Received::Duplicate { ticket, .. } => {
                 all.duplicates.count();
                 client.counters.duplicates.count();
+                if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                    client.patience.repeated(waiting.arrivals.again(now));
+                }
                 self.desk.heard(ticket);
             }
             Received::Cached(reply) => {
@@ -258,13 +262,20 @@ impl Door {
             Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, Code::AccessReject, sockets),
             Verdict::Reject { after_challenge: false, .. } => {
                 if let Some(waiting) = self.waiting.get(&login) {
-                    let arrived = waiting.arrived;
+                    let arrived = waiting.arrivals.first;
                     self.reject_later(login, arrived);
                 }
             }
             // Its retransmissions are still told apart: one that is heard after a takeover means two clients.
-            Verdict::Unanswered { .. } => {
-                self.waiting.remove(&login);
+            Verdict::Unanswered { reason } => {
+                if let Some(Waiting { client, arrivals, .. }) = self.waiting.remove(&login) {
+                    if reason == Reason::Cancelled {
+                        client.counters.given_up.count();
+                        client.patience.gave_up(arrivals.waited());
+                    } else {
+                        client.counters.begun_anew.count();
+                    }
+                }
                 self.table.forget(self.since_start(now), login);
             }
         }
@@ -375,5 +386,29 @@ mod tests {
             assert!(door.waiting.is_empty() && door.rejects.is_empty());
         }
         assert_eq!(door.figures.counts().rejects, 3);
+    }
+    #[tokio::test]
+    async fn c111_how_a_client_waits_shows_in_its_retransmissions() {
+        let site = Site::open(2).await;
+        let (_, client) = site.resource(NewResource::default()).await;
+        let sockets = [Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap()];
+        let resources = Arc::clone(&site.desk.resources().borrow());
+        let mut door = Door::new(Arc::clone(&site.desk), Arc::default(), Limits::default(), &resources, 1);
+        let mut nas = Nas::new(sockets[0].local(), NewResource::default().secret, 1).await;
+        let source = "127.0.0.1:50000".parse().unwrap();
+        let start = Instant::now();
+        for (reason, expected) in [(Reason::Cancelled, (1, 0, 12)), (Reason::Superseded, (1, 1, 12))] {
+            let packet = nas.pack(&Ask::login("alice"));
+            for seconds in [0, 3, 6, 9] {
+                let datagram = Datagram { octets: &packet.octets, source, asked: None };
+                door.datagram(start + Duration::from_secs(seconds), 0, datagram, &sockets);
+            }
+            let login = *door.waiting.keys().next().unwrap();
+            let verdict = Verdict::Unanswered { reason };
+            door.verdict(start + Duration::from_secs(20), DoorVerdict { login, verdict }, &sockets);
+            let (counts, waits) = (door.figures.client(client), door.figures.waits(client));
+            assert_eq!((counts.given_up, counts.begun_anew, waits.longest.as_secs()), expected);
+            assert_eq!(waits.interval(), Some(Duration::from_secs(3)));
+        }
     }
 }

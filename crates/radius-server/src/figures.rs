@@ -10,6 +10,8 @@ use std::{
 
 use countersign_domain::ClientId;
 
+use crate::patience::{Patience, Waits};
+
 /// Goes up only.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -34,6 +36,13 @@ macro_rules! counters {
         impl $counters {
             pub(crate) fn read(&self) -> $counts {
                 $counts { $($name: self.$name.get(),)* }
+            }
+        }
+
+        impl $counts {
+            /// Each with its name.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
             }
         }
 
@@ -96,6 +105,10 @@ counters! {
         missing_message_authenticator,
         /// Retransmissions heard while there was no answer.
         duplicates,
+        /// Logins that the client began anew under another identifier while they waited.
+        begun_anew,
+        /// Logins whose client fell silent before there was an answer.
+        given_up,
         /// Replays.
         replays,
         /// Requests dropped because there was no room for them.
@@ -107,7 +120,14 @@ counters! {
 #[derive(Debug, Default)]
 pub struct Figures {
     pub(crate) all: Counters,
-    clients: Mutex<HashMap<ClientId, Arc<ClientCounters>>>,
+    clients: Mutex<HashMap<ClientId, OfClient>>,
+}
+
+/// What is kept of one client.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OfClient {
+    pub(crate) counters: Arc<ClientCounters>,
+    pub(crate) patience: Arc<Patience>,
 }
 
 impl Figures {
@@ -118,17 +138,22 @@ impl Figures {
 
     /// Counts of one client; zeros for one that does not exist.
     pub fn client(&self, client: ClientId) -> ClientCounts {
-        self.lock().get(&client).map(|counters| counters.read()).unwrap_or_default()
+        self.lock().get(&client).map(|of| of.counters.read()).unwrap_or_default()
+    }
+
+    /// How one client waits; nothing for one that does not exist.
+    pub fn waits(&self, client: ClientId) -> Waits {
+        self.lock().get(&client).map(|of| of.patience.read()).unwrap_or_default()
     }
 
     /// Counts of each client.
     pub fn clients(&self) -> Vec<(ClientId, ClientCounts)> {
-        self.lock().iter().map(|(client, counters)| (*client, counters.read())).collect()
+        self.lock().iter().map(|(client, of)| (*client, of.counters.read())).collect()
     }
 
-    /// The counters of a client, which go on from where they were.
-    pub(crate) fn of(&self, client: ClientId) -> Arc<ClientCounters> {
-        Arc::clone(self.lock().entry(client).or_default())
+    /// What is kept of a client, which goes on from where it was.
+    pub(crate) fn of(&self, client: ClientId) -> OfClient {
+        self.lock().entry(client).or_default().clone()
     }
 
     /// Forgets clients that do not exist any more.
@@ -136,7 +161,7 @@ impl Figures {
         self.lock().retain(|client, _| exists(*client));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClientId, Arc<ClientCounters>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClientId, OfClient>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,10 +18,12 @@ mod clients;
 mod complaints;
 mod door;
 mod figures;
+mod patience;
 mod request;
 mod server;
 mod socket;
 
 pub use countersign_radius::Limits;
 pub use figures::{ClientCounts, Counts, Figures};
+pub use patience::Waits;
 pub use server::{BindError, Config, RadiusServer};

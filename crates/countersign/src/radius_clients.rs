@@ -1,0 +1,165 @@
+//! What `doctor` says of RADIUS clients: what their packets lack, and how they wait.
+
+use core::time::Duration;
+
+use countersign_api::admin::status::Finding;
+use countersign_domain::Resource;
+use countersign_radius_server::{ClientCounts, Waits};
+
+const ABOUT: &str = "radius";
+/// NPS takes a server for dead after so long, as it comes.
+const NPS_PATIENCE: Duration = Duration::from_secs(3);
+/// Fewer prove nothing: a user may have closed the window, and a cable may have been pulled.
+const ENOUGH: u64 = 3;
+
+/// Everything that was seen of one client of a resource.
+pub(crate) struct Seen<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) counts: ClientCounts,
+    pub(crate) waits: Waits,
+    pub(crate) require_message_authenticator: bool,
+}
+
+impl Seen<'_> {
+    /// What should be known, each with what to do.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let found = [self.other_secret(), self.no_message_authenticator(), self.waiting(), self.begins_anew()];
+        found
+            .into_iter()
+            .flatten()
+            .map(|text| Finding::note(ABOUT, format!("{}: {text}", self.resource.name)))
+            .collect()
+    }
+
+    fn other_secret(&self) -> Option<String> {
+        let (name, count) = (&self.resource.name, self.counts.bad_authenticator);
+        (count > 0).then(|| {
+            format!(
+                "{count} packets with another shared secret than ours. If logins there go unanswered, set the same on both \
+                 sides: `countersign resource set {name} --secret-stdin`"
+            )
+        })
+    }
+
+    fn no_message_authenticator(&self) -> Option<String> {
+        let (name, count) = (&self.resource.name, self.counts.missing_message_authenticator);
+        let dropped = || {
+            format!(
+                "{count} packets without Message-Authenticator were dropped. Switch it on in the client or update it \
+                 (CVE-2024-3596; on NPS in the properties of the remote RADIUS server, \"Request must contain the message \
+                 authenticator attribute\"); if it cannot, and only on a trusted network: `countersign resource set {name} \
+                 --no-require-message-authenticator`"
+            )
+        };
+        let taken = || format!("{count} packets without Message-Authenticator were taken, as it is set");
+        (count > 0).then(|| if self.require_message_authenticator { dropped() } else { taken() })
+    }
+
+    /// A client that asks again too soon or gives up too soon: one of the two is told, the worse first.
+    fn waiting(&self) -> Option<String> {
+        let answer_by = self.resource.answer_by.as_secs();
+        if self.waits.interval() == Some(NPS_PATIENCE) {
+            return Some(format!(
+                "the client repeats a request every 3 seconds while it waits. NPS does so, and takes this server for dead, \
+                 until \"Number of seconds without response before request is considered dropped\" is raised from 3 to {} or \
+                 more, and \"Number of seconds between requests when server is identified as unavailable\" as well: Remote \
+                 RADIUS Server Groups, the group (TS GATEWAY SERVER GROUP for an RD Gateway), this server, Load Balancing",
+                answer_by.saturating_add(15)
+            ));
+        }
+        let (name, given_up, waited) = (&self.resource.name, self.counts.given_up, self.waits.longest.as_secs());
+        if given_up < ENOUGH {
+            return None;
+        }
+        let budget =
+            Duration::from_secs(waited.saturating_sub(2)).clamp(Resource::ANSWER_BY_MIN, self.resource.answer_by);
+        let here = match budget.as_secs() {
+            shorter if shorter < answer_by => {
+                format!(", or have it answered sooner: `countersign resource set {name} --answer-by {shorter}`")
+            }
+            _ => String::new(),
+        };
+        Some(format!(
+            "the client gave up on {given_up} logins before anybody answered, after {waited} seconds at most, and answers \
+             come within {answer_by}. Set its time-out to more than {answer_by} seconds{here}"
+        ))
+    }
+
+    fn begins_anew(&self) -> Option<String> {
+        let (count, answer_by) = (self.counts.begun_anew, self.resource.answer_by.as_secs());
+        (count >= ENOUGH).then(|| {
+            format!(
+                "the client asked anew for {count} logins that were still waiting, under another identifier. Such a login goes \
+                 on three times at most, and without Calling-Station-Id and NAS-Port it is refused as two at once: set its \
+                 time-out to more than {answer_by} seconds with one retry, and name this server once"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_testkit::{NewResource, Site};
+
+    use super::*;
+
+    async fn said(counts: ClientCounts, intervals: &[u64], longest: u64, answer_by: u64) -> Vec<String> {
+        let site = Site::open(1).await;
+        let answer_by = Duration::from_secs(answer_by);
+        let (resource, client) = site.rows(NewResource { name: "gw", answer_by, ..NewResource::default() });
+        let waits = Waits::of(intervals.iter().copied().map(Duration::from_secs), Duration::from_secs(longest));
+        let require_message_authenticator = client.require_message_authenticator;
+        let seen = Seen { resource: &resource, counts, waits, require_message_authenticator };
+        seen.findings().into_iter().map(|finding| finding.text).collect()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_said_of_a_client_that_waits() {
+        assert!(
+            said(ClientCounts { proven: 1000, duplicates: 9, ..ClientCounts::default() }, &[5; 9], 0, 60)
+                .await
+                .is_empty()
+        );
+        assert!(
+            said(ClientCounts { given_up: 2, begun_anew: 2, ..ClientCounts::default() }, &[3; 2], 9, 60)
+                .await
+                .is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn nps_as_it_comes_is_recognised_and_told_where_to_set_what() {
+        let said = said(ClientCounts { given_up: 9, ..ClientCounts::default() }, &[3; 20], 9, 45).await;
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("gw: ")
+                && said[0].contains("raised from 3 to 60")
+                && said[0].contains("Load Balancing")
+        );
+    }
+
+    #[tokio::test]
+    async fn c111_a_client_that_gives_up_early_is_told_with_its_patience() {
+        let counts = ClientCounts { given_up: 3, ..ClientCounts::default() };
+        let told = said(counts, &[5; 6], 15, 60).await;
+        assert!(told[0].contains("after 15 seconds") && told[0].contains("--answer-by 13"), "{told:?}");
+        // Where it is as short as can be there is nothing to set here.
+        let told = said(counts, &[1; 6], 4, 5).await;
+        assert!(!told[0].contains("--answer-by"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn c110_a_client_that_begins_anew_is_told() {
+        let told = said(ClientCounts { begun_anew: 3, ..ClientCounts::default() }, &[], 0, 60).await;
+        assert!(told[0].contains("under another identifier") && told[0].contains("more than 60 seconds"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn what_packets_lack_is_told() {
+        let counts = ClientCounts { missing_message_authenticator: 7, bad_authenticator: 1, ..ClientCounts::default() };
+        let told = said(counts, &[], 0, 60).await;
+        assert!(
+            told[0].contains("--secret-stdin") && told[1].contains("7 packets") && told[1].contains("CVE-2024-3596")
+        );
+    }
+}
