@@ -83,6 +83,7 @@ async fn main() -> anyhow::Result<()> {
             state: DeviceState::Active,
             totp: seed,
             totp_last_step: 0,
+            passkey: None,
             push: None,
             created_at: now,
             seen: true,

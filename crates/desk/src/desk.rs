@@ -28,6 +28,7 @@ use crate::{
     directories::{self, Directories, DirectoryTable, NoDirectories},
     hub::{Hub, OpenedChallenges},
     passwords::Passwords,
+    upstreams::{self, UpstreamTable},
 };
 
 /// What can be set.
@@ -52,7 +53,7 @@ impl Default for DeskConfig {
 }
 
 /// A verdict for a door.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DoorVerdict {
     /// The login.
     pub login: LoginId,
@@ -73,6 +74,7 @@ pub struct Desk {
     resources: watch::Sender<Arc<ResourceTable>>,
     directories: Arc<dyn Directories>,
     directory_table: Mutex<Arc<DirectoryTable>>,
+    upstreams: watch::Sender<Arc<UpstreamTable>>,
     sooner: Notify,
     complaints: Complaints,
     /// Held while push subscriptions are written, so that one is only removed if it is still the same.
@@ -117,6 +119,7 @@ impl Desk {
     ) -> Result<Arc<Self>, StoreError> {
         let table = ResourceTable::new(store.resources().await?);
         let directory_table = directories::table(store.directories().await?);
+        let upstreams = upstreams::table(store.upstreams().await?);
         let desk = Arc::new(Self {
             engine: Mutex::new(Running {
                 engine: Engine::new(config.bounds, &*entropy),
@@ -132,6 +135,7 @@ impl Desk {
             resources: watch::Sender::new(Arc::new(table)),
             directories,
             directory_table: Mutex::new(directory_table),
+            upstreams: watch::Sender::new(upstreams),
             sooner: Notify::new(),
             complaints: Complaints::new(),
             push_turn: tokio::sync::Mutex::new(()),
@@ -197,6 +201,11 @@ impl Desk {
     /// Resources and clients; changes are seen by those who watch.
     pub fn resources(&self) -> watch::Receiver<Arc<ResourceTable>> {
         self.resources.subscribe()
+    }
+
+    /// The servers behind resources with primary `radius`; changes are seen by those who watch.
+    pub fn upstreams(&self) -> watch::Receiver<Arc<UpstreamTable>> {
+        self.upstreams.subscribe()
     }
 
     pub(crate) fn directories(&self) -> &dyn Directories {
@@ -417,6 +426,9 @@ impl Desk {
             let table = directories::table(self.store.directories().await?);
             *self.directory_table.lock().unwrap_or_else(PoisonError::into_inner) = table;
         }
+        if touched.upstreams {
+            self.upstreams.send_replace(upstreams::table(self.store.upstreams().await?));
+        }
         if touched.resources {
             let table = ResourceTable::new(self.store.resources().await?);
             self.resources.send_replace(Arc::new(table));
@@ -602,6 +614,7 @@ struct Touched {
     push: bool,
     resources: bool,
     directories: bool,
+    upstreams: bool,
 }
 
 impl Touched {
@@ -640,8 +653,20 @@ impl Touched {
                     touched.push = true;
                 }
                 Write::SetLimits { scope, .. } => touched.users.push(scope.user()),
-                Write::AddResource { .. } | Write::SetResource { .. } | Write::RemoveResource(_) => {
+                Write::SetBypass { user, .. } | Write::UseBypass { user, .. } | Write::SetChapSecret { user, .. } => {
+                    touched.users.push(*user);
+                }
+                Write::SetPasskey { id, .. } => touched.devices.push(*id),
+                Write::AddResource { .. }
+                | Write::SetResource { .. }
+                | Write::RemoveResource(_)
+                | Write::AddClient(_)
+                | Write::SetClient(_)
+                | Write::RemoveClient(_) => {
                     touched.resources = true;
+                }
+                Write::AddUpstream(_) | Write::SetUpstream(_) | Write::RemoveUpstream(_) => {
+                    touched.upstreams = true;
                 }
                 Write::AddDirectory(_) | Write::SetDirectory(_) | Write::RemoveDirectory(_) => {
                     touched.directories = true;

@@ -11,6 +11,7 @@ mod directories;
 mod hub;
 mod passwords;
 mod resources;
+mod upstreams;
 
 pub use countersign_engine::{Bounds, DecisionAnswer, Figures, Notice, SignatureCheck};
 pub use desk::{Desk, DeskConfig, DoorVerdict};
@@ -18,3 +19,4 @@ pub use directories::{Directories, FindFault, Membership, PasswordAnswer, Person
 pub use hub::OpenedChallenges;
 pub use passwords::{PasswordError, hash_password};
 pub use resources::{ResourceTable, Seat};
+pub use upstreams::UpstreamTable;

@@ -1,7 +1,6 @@
 //! Who comes in from a directory, over a directory that is played.
 #![cfg(test)]
 
-use core::time::Duration;
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
@@ -11,7 +10,7 @@ use async_trait::async_trait;
 use countersign_desk::{Directories, DoorVerdict, FindFault, Membership, PasswordAnswer, Person, Trouble};
 use countersign_domain::{
     ClientId, Credential, Directory, DirectoryId, Door, EntryId, EventKind, Lockout, LoginRequest, Primary, Reason,
-    Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source, UserOrigin, Verdict, Write,
+    Resource, ResourceId, RetryKey, Secret, Source, UserOrigin, Verdict, Write,
 };
 use countersign_testkit::Site;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -95,15 +94,9 @@ impl House {
         };
         site.write(Write::AddDirectory(Box::new(directory.clone()))).await;
         let resource = Arc::new(Resource {
-            id: ResourceId::new(now, &*site.entropy),
-            name: "host".to_owned(),
-            kind: ResourceKind::Radius,
-            primary,
             directory: Some(directory.id),
             allow_groups: vec!["GG-VPN".to_owned()],
-            retries: Retries::Join,
-            answer_by: Duration::from_secs(60),
-            created_at: now,
+            ..Resource::new(ResourceId::new(now, &*site.entropy), "host", primary, now)
         });
         let client = ClientId::new(now, &*site.entropy);
         let verdicts = site.desk.register(Door::Radius);

@@ -1,7 +1,7 @@
 use crate::{
-    Activation, ActivationId, AuditEvent, Challenge, ChallengeId, Closing, Device, DeviceId, DeviceState, Directory,
-    DirectoryId, LimitScope, Limits, LoginId, LoginName, PushSubscription, RadiusClient, Resource, ResourceId,
-    Timestamp, User, UserId,
+    Activation, ActivationId, AuditEvent, Bypass, Challenge, ChallengeId, ClientId, Closing, Device, DeviceId,
+    DeviceState, Directory, DirectoryId, LimitScope, Limits, LoginId, LoginName, Passkey, PushSubscription,
+    RadiusClient, Resource, ResourceId, Secret, Timestamp, Upstream, UpstreamId, User, UserId,
 };
 
 /// What is written in one piece: all of it with its records, or nothing.
@@ -86,6 +86,28 @@ pub enum Write {
         /// Whether logins are taken.
         enabled: bool,
     },
+    /// Gives leave to log on once without a second factor, in the place of what was given before, or takes it away.
+    /// Condition: the user exists.
+    SetBypass {
+        /// Who.
+        user: UserId,
+        /// The leave.
+        bypass: Option<Bypass>,
+    },
+    /// Uses the leave up. Condition: it is there, open at `at`, and the user enabled.
+    UseBypass {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Keeps a user's password itself, for CHAP, or does so no more. Condition: the user exists and was added here.
+    SetChapSecret {
+        /// Who.
+        user: UserId,
+        /// The password.
+        secret: Option<Secret>,
+    },
     /// Removes a user with devices, activations, challenges and counters. Condition: the user exists.
     RemoveUser(UserId),
     /// Adds an active device. Condition: its key is bound to no device, removed ones included.
@@ -115,6 +137,13 @@ pub enum Write {
         /// The new one.
         push: Option<PushSubscription>,
     },
+    /// Sets what a device verifies its user with. Condition: the device is active.
+    SetPasskey {
+        /// Which.
+        id: DeviceId,
+        /// The authenticator; `None`: none any more.
+        passkey: Option<Passkey>,
+    },
     /// Adds an activation; older open ones of the user are burnt. Condition: no open one has its handle.
     AddActivation(Box<Activation>),
     /// Counts a wrong secret. Condition: the activation is open with fewer than [`Activation::WRONG_SECRETS`].
@@ -128,22 +157,35 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
-    /// Adds a resource and its client. Condition: nothing has the name; no client has the secret; its directory exists.
+    /// Adds a resource and its client. Condition: nothing has their names; no client has the secret; directory, upstream
+    /// and the resources that rules lead to exist.
     AddResource {
         /// The resource.
         resource: Box<Resource>,
         /// Its default client.
         client: Box<RadiusClient>,
     },
-    /// Replaces a resource and its client. Condition: it exists; no other client has the secret; its directory exists.
+    /// Replaces a resource and its first client. Conditions as for adding; both exist.
     SetResource {
         /// The resource.
         resource: Box<Resource>,
         /// Its default client.
         client: Box<RadiusClient>,
     },
-    /// Removes a resource with its clients. Condition: it exists.
+    /// Removes a resource with its clients. Condition: it exists, and no rule of another resource's client leads to it.
     RemoveResource(ResourceId),
+    /// Adds a further client. Condition: nothing has its name or its secret, and its resources exist.
+    AddClient(Box<RadiusClient>),
+    /// Replaces a client. Conditions as for adding; it exists.
+    SetClient(Box<RadiusClient>),
+    /// Removes a client. Condition: it exists.
+    RemoveClient(ClientId),
+    /// Adds an upstream. Condition: none has the name in any spelling.
+    AddUpstream(Box<Upstream>),
+    /// Replaces an upstream. Condition: it exists; no other has the name.
+    SetUpstream(Box<Upstream>),
+    /// Removes an upstream. Condition: it exists and no resource uses it.
+    RemoveUpstream(UpstreamId),
     /// Adds a directory. Condition: none has the name in any spelling.
     AddDirectory(Box<Directory>),
     /// Replaces a directory. Condition: it exists; no other has the name.

@@ -23,6 +23,8 @@ pub struct Device {
     pub totp_last_step: u64,
     /// How to wake it, if it can be woken.
     pub push: Option<PushSubscription>,
+    /// What it verifies its user with, if that was set up.
+    pub passkey: Option<Passkey>,
     /// When it was activated.
     pub created_at: Timestamp,
     /// Whether it has made a request after its activation.
@@ -69,6 +71,15 @@ impl fmt::Debug for DevicePublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DevicePublicKey({})", self.thumbprint)
     }
+}
+
+/// A platform authenticator that verifies the device's user (WebAuthn).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passkey {
+    /// By which the authenticator finds its key.
+    pub credential_id: Vec<u8>,
+    /// The public key with its counter, JSON. Whoever checks assertions knows what is in there.
+    pub credential: String,
 }
 
 /// A Web Push subscription (RFC 8030, keys of RFC 8291).

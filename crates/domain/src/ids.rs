@@ -92,6 +92,10 @@ uuid_id!(
     DirectoryId, "directory"
 );
 uuid_id!(
+    /// RADIUS servers that check the first factor.
+    UpstreamId, "upstream"
+);
+uuid_id!(
     /// A RADIUS client: addresses that share a secret.
     ClientId, "client"
 );

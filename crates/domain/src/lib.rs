@@ -6,6 +6,7 @@
 
 mod activation;
 mod audit;
+mod bypass;
 mod challenge;
 mod commit;
 mod device;
@@ -16,31 +17,38 @@ mod limits;
 mod login;
 mod otp;
 mod outside;
+mod policy;
 mod resource;
 mod secret;
 mod seldom;
 mod time;
+mod upstream;
 mod user;
 
 pub use activation::{Activation, ActivationState};
 pub use audit::{AuditEvent, AuditHash, AuditRecord, ChainBreak, ChainFault, EventKind, verify_chain};
+pub use bypass::Bypass;
 pub use challenge::{Challenge, ChallengeState, Closing, DecisionRecord};
 pub use commit::{Commit, Write};
 pub use countersign_device_protocol::messages::{
     ClosingState, Decision, NumberMode, Trust, UserVerification, UserVerificationReached,
 };
-pub use device::{Device, DevicePublicKey, DeviceState, PushSubscription};
+pub use device::{Device, DevicePublicKey, DeviceState, Passkey, PushSubscription};
 pub use directory::{Directory, EntryId, Lockout, UserOrigin};
 pub use hostile::HostileText;
-pub use ids::{ActivationId, ChallengeId, ClientId, DeviceId, DirectoryId, IdError, LoginId, ResourceId, UserId};
+pub use ids::{
+    ActivationId, ChallengeId, ClientId, DeviceId, DirectoryId, IdError, LoginId, ResourceId, UpstreamId, UserId,
+};
 pub use limits::{
     LastApproval, LimitScope, Limits, OTP_POLICY, PASSWORD_POLICY, PushVerdict, ScopedLimits, Throttle, ThrottlePolicy,
 };
-pub use login::{Credential, Door, LoginRequest, LoginResult, Reason, RetryKey, Source, Verdict};
+pub use login::{Credential, Door, Grant, LoginRequest, LoginResult, Question, Reason, RetryKey, Source, Verdict};
 pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, split_appended_code, totp};
 pub use outside::{Clock, Entropy};
+pub use policy::{Charset, Expects, MatchAttribute, MatchRule, Methods, Policy, ReplyAttribute, ReplyRule};
 pub use resource::{Network, Primary, RadiusClient, Resource, ResourceKind, Retries};
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use time::Timestamp;
+pub use upstream::{Upstream, UpstreamServer};
 pub use user::{LoginName, NameError, PasswordHash, User, UserSnapshot};

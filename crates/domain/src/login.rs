@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{ClientId, HostileText, LoginId, Resource, Secret, Trust};
+use crate::{ClientId, HostileText, LoginId, ReplyAttribute, Resource, Secret, Trust};
 
 /// What every door makes of a request, whatever its protocol.
 #[derive(Debug, Clone)]
@@ -90,10 +90,12 @@ impl RetryKey {
 }
 
 /// What a door tells its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Let in.
-    Accept,
+    Accept(Grant),
+    /// Nothing yet: the user is asked for more first. The answer comes as a request of its own.
+    Ask(Question),
     /// Not let in.
     Reject {
         /// Why; for the record, never for the client.
@@ -106,6 +108,39 @@ pub enum Verdict {
         /// Why.
         reason: Reason,
     },
+}
+
+impl Verdict {
+    /// Let in, and given nothing beside.
+    pub fn accept() -> Self {
+        Self::Accept(Grant::default())
+    }
+}
+
+/// What an accepted login is given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// By the policy of the resource.
+    pub named: Vec<ReplyAttribute>,
+    /// Attributes as the server that checked the first factor sent them, octet for octet.
+    pub upstream: Arc<[u8]>,
+}
+
+/// What the user is asked at the login itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Question {
+    /// By which the answer is known (State, RFC 2865 section 5.24). Whoever has it and the client's secret can answer.
+    pub state: [u8; 16],
+    /// What is shown.
+    pub message: String,
+    /// Whether what is typed may be seen (Prompt, RFC 2869 section 5.10).
+    pub echo: bool,
+}
+
+impl core::fmt::Debug for Question {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Question").field("echo", &self.echo).finish_non_exhaustive()
+    }
 }
 
 /// How a login ended, for the record.

@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{ClientId, DirectoryId, ResourceId, Secret, Timestamp};
+use crate::{ClientId, DirectoryId, Expects, MatchRule, Policy, ResourceId, Secret, Timestamp, UpstreamId};
 
 /// What a login is for, with the rules that hold there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,12 @@ pub struct Resource {
     /// Where its users are looked up; without one they are those who were added here. With [`Primary::Directory`] this
     /// directory also checks the password.
     pub directory: Option<DirectoryId>,
+    /// The RADIUS servers that check the first factor, with [`Primary::Radius`].
+    pub upstream: Option<UpstreamId>,
     /// Groups of the directory whose members may log on; empty: everybody in the directory.
     pub allow_groups: Vec<String>,
+    /// What else holds there.
+    pub policy: Policy,
     /// What becomes of a request that repeats a pending login under a new identifier.
     pub retries: Retries,
     /// The client gives up after so long, so the answer is there before: 5 to 300 s.
@@ -35,6 +39,33 @@ impl Resource {
     pub const ANSWER_BY_MIN: Duration = Duration::from_secs(5);
     /// The ceiling of a challenge's lifetime.
     pub const ANSWER_BY_MAX: Duration = Duration::from_secs(300);
+
+    /// A resource of RADIUS clients with the settings that hold where nothing is said.
+    pub fn new(id: ResourceId, name: &str, primary: Primary, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            kind: ResourceKind::Radius,
+            primary,
+            directory: None,
+            upstream: None,
+            allow_groups: Vec::new(),
+            policy: Policy::default(),
+            retries: Retries::Join,
+            answer_by: Self::ANSWER_BY_DEFAULT,
+            created_at,
+        }
+    }
+
+    /// Whether a login here has proved who the user is before anybody is asked: a client that only says a name, or asks
+    /// for an authorisation without a password, has not.
+    pub fn proves_user(&self) -> bool {
+        match self.primary {
+            Primary::Local | Primary::Directory => true,
+            Primary::Radius => self.policy.credential == Expects::Password,
+            Primary::None => false,
+        }
+    }
 }
 
 /// Which door leads to a resource.
@@ -65,6 +96,8 @@ pub enum Primary {
     Local,
     /// The directory of the resource.
     Directory,
+    /// The RADIUS servers of the resource.
+    Radius,
     /// The client has done it, or it is a second-factor-only client.
     None,
 }
@@ -75,13 +108,14 @@ impl Primary {
         match self {
             Self::Local => "local",
             Self::Directory => "directory",
+            Self::Radius => "radius",
             Self::None => "none",
         }
     }
 
     /// The setting that a word means.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Local, Self::Directory, Self::None].into_iter().find(|primary| primary.as_str() == word)
+        [Self::Local, Self::Directory, Self::Radius, Self::None].into_iter().find(|primary| primary.as_str() == word)
     }
 }
 
@@ -114,8 +148,12 @@ impl Retries {
 pub struct RadiusClient {
     /// Immutable.
     pub id: ClientId,
-    /// The resource of its requests.
+    /// What administrators see; no other client has it in any spelling.
+    pub name: String,
+    /// The resource of its requests that no rule says otherwise of.
     pub resource: ResourceId,
+    /// Which requests are for other resources; the first that fits counts.
+    pub rules: Vec<MatchRule>,
     /// Where its packets come from.
     pub networks: Vec<Network>,
     /// The shared secret (RFC 2865 section 3).

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Device, LimitScope, Limits, ScopedLimits, Timestamp, UserId, UserOrigin};
+use crate::{Bypass, Device, LimitScope, Limits, ScopedLimits, Secret, Timestamp, UserId, UserOrigin};
 
 /// A user of this installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +123,10 @@ pub struct UserSnapshot {
     pub devices: Vec<Device>,
     /// What counters there are; a scope without a row has none.
     pub limits: Vec<ScopedLimits>,
+    /// Leave to log on once without a second factor.
+    pub bypass: Option<Bypass>,
+    /// The password itself, for those whose clients speak CHAP (RFC 2865 section 2.2) and who asked for it.
+    pub chap_secret: Option<Secret>,
 }
 
 impl UserSnapshot {

@@ -96,11 +96,7 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
-    use countersign_domain::{
-        Entropy, Primary, RadiusClient, Resource, ResourceId, ResourceKind, Retries, Secret, Timestamp,
-    };
+    use countersign_domain::{Entropy, Primary, RadiusClient, Resource, ResourceId, Secret, Timestamp};
     use countersign_testkit::SeededEntropy;
     use proptest::prelude::*;
 
@@ -108,20 +104,12 @@ mod tests {
 
     fn seat(secret: &str, networks: &[IpNet], entropy: &dyn Entropy) -> (Resource, Vec<RadiusClient>) {
         let now = Timestamp::from_seconds(1_800_000_000);
-        let resource = Resource {
-            id: ResourceId::new(now, entropy),
-            name: secret.to_owned(),
-            kind: ResourceKind::Radius,
-            primary: Primary::None,
-            directory: None,
-            allow_groups: Vec::new(),
-            retries: Retries::Join,
-            answer_by: Duration::from_secs(60),
-            created_at: now,
-        };
+        let resource = Resource::new(ResourceId::new(now, entropy), secret, Primary::None, now);
         let client = RadiusClient {
             id: ClientId::new(now, entropy),
+            name: secret.to_owned(),
             resource: resource.id,
+            rules: Vec::new(),
             networks: networks.to_vec(),
             secret: Secret::new(secret.as_bytes().to_vec()),
             require_message_authenticator: true,

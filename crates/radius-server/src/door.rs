@@ -258,7 +258,7 @@ impl Door {
     pub(crate) fn verdict(&mut self, now: Instant, verdict: DoorVerdict, sockets: &[Socket]) {
         let DoorVerdict { login, verdict } = verdict;
         match verdict {
-            Verdict::Accept => self.answer(now, login, Code::AccessAccept, sockets),
+            Verdict::Accept(_) => self.answer(now, login, Code::AccessAccept, sockets),
             Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, Code::AccessReject, sockets),
             Verdict::Reject { after_challenge: false, .. } => {
                 if let Some(waiting) = self.waiting.get(&login) {
@@ -266,6 +266,8 @@ impl Door {
                     self.reject_later(login, arrived);
                 }
             }
+            // No resource of this edition asks; see the engine.
+            Verdict::Ask(_) => self.answer(now, login, Code::AccessReject, sockets),
             // Its retransmissions are still told apart: one that is heard after a takeover means two clients.
             Verdict::Unanswered { reason } => {
                 if let Some(Waiting { client, arrivals, .. }) = self.waiting.remove(&login) {

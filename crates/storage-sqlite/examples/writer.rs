@@ -60,6 +60,7 @@ fn device(user: UserId, now: Timestamp, entropy: &dyn Entropy) -> Device {
         state: DeviceState::Active,
         totp: TotpSeed::new(entropy),
         totp_last_step: 0,
+        passkey: None,
         push: None,
         created_at: now,
         seen: true,

@@ -10,6 +10,7 @@ mod error;
 mod hot;
 mod place;
 mod rare;
+mod resources;
 mod rows;
 mod store;
 mod writer;

@@ -1,8 +1,8 @@
 //! The writes of administrators and activations: one conditional statement each.
 
 use countersign_domain::{
-    Activation, ActivationState, Device, DeviceId, DeviceState, Directory, DirectoryId, Entropy, PushSubscription,
-    RadiusClient, Resource, User, UserOrigin, Write,
+    Activation, ActivationState, Bypass, Device, DeviceId, DeviceState, Directory, DirectoryId, Entropy,
+    PushSubscription, Secret, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use sqlx::query::Query;
@@ -11,8 +11,9 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use crate::error::unavailable;
 use crate::hot::{Guards, Pending};
+use crate::resources;
 use crate::rows::{
-    BURNT, CLIENT_SECRET, OPEN, PENDING, PUSH_AUTH, PUSH_ENDPOINT, REDEEMED, TOTP, device_place, directory_place,
+    BURNT, OPEN, PENDING, PUSH_AUTH, PUSH_ENDPOINT, REDEEMED, TOTP, chap_place, device_place, directory_place,
 };
 
 /// What sealing takes.
@@ -29,21 +30,28 @@ impl Sealer<'_> {
 }
 
 /// Runs one statement; how many rows it changed.
-async fn run(conn: &mut SqliteConnection, query: Query<'_, Sqlite, SqliteArguments>) -> Result<u64, StoreError> {
+pub(crate) async fn run(
+    conn: &mut SqliteConnection,
+    query: Query<'_, Sqlite, SqliteArguments>,
+) -> Result<u64, StoreError> {
     Ok(query.execute(conn).await.map_err(|fault| unavailable(&fault))?.rows_affected())
 }
 
+/// Runs a statement with its values; how many rows it changed.
 macro_rules! changed {
     ($conn:expr, $sql:expr $(, $value:expr)* $(,)?) => {
         run($conn, sqlx::query($sql)$(.bind($value))*).await?
     };
 }
 
+/// The octets of an identifier.
 macro_rules! id {
     ($id:expr) => {
         $id.as_uuid().as_bytes().as_slice()
     };
 }
+
+pub(crate) use {changed, id};
 
 /// Makes one write, unless its condition does not hold: then `false`, and what it may have done is to be undone.
 pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Sealer<'_>) -> Result<bool, StoreError> {
@@ -74,6 +82,15 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
         Write::SetUserEnabled { id, enabled } => {
             changed!(conn, "UPDATE users SET enabled = ?2 WHERE id = ?1", id!(id), i64::from(*enabled))
         }
+        Write::SetBypass { user, bypass } => set_bypass(conn, *user, bypass.as_ref()).await?,
+        Write::UseBypass { user, at } => changed!(
+            conn,
+            "DELETE FROM bypasses WHERE user = ?1 AND issued_at <= ?2 AND until > ?2 \
+             AND EXISTS (SELECT 1 FROM users WHERE id = ?1 AND enabled = 1)",
+            id!(user),
+            at.as_micros(),
+        ),
+        Write::SetChapSecret { user, secret } => set_chap_secret(conn, *user, secret.as_ref(), sealer).await?,
         // Devices, activations, challenges and counters go with it.
         Write::RemoveUser(id) => changed!(conn, "DELETE FROM users WHERE id = ?1", id!(id)),
         Write::AddDevice(device) => add_device(conn, device, sealer).await?,
@@ -97,6 +114,13 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
                 push.auth,
             )
         }
+        Write::SetPasskey { id, passkey } => changed!(
+            conn,
+            "UPDATE devices SET passkey_id = ?2, passkey = ?3 WHERE id = ?1 AND state = 'active'",
+            id!(id),
+            passkey.as_ref().map(|passkey| passkey.credential_id.as_slice()),
+            passkey.as_ref().map(|passkey| passkey.credential.as_str()),
+        ),
         Write::AddActivation(activation) => add_activation(conn, activation).await?,
         Write::CountWrongSecret(id) => changed!(
             conn,
@@ -119,12 +143,19 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
             OPEN,
             i64::from(Activation::WRONG_SECRETS),
         ),
-        Write::AddResource { resource, client } => add_resource(conn, resource, client, sealer).await?,
-        Write::SetResource { resource, client } => set_resource(conn, resource, client, sealer).await?,
-        Write::RemoveResource(id) => {
-            changed!(conn, "DELETE FROM limits WHERE resource = ?1", id!(id));
-            changed!(conn, "DELETE FROM resources WHERE id = ?1", id!(id))
-        }
+        Write::AddResource { resource, client } => resources::add_resource(conn, resource, client, sealer).await?,
+        Write::SetResource { resource, client } => resources::set_resource(conn, resource, client, sealer).await?,
+        Write::RemoveResource(id) => resources::remove_resource(conn, *id).await?,
+        Write::AddClient(client) => resources::add_client(conn, client, sealer).await?,
+        Write::SetClient(client) => resources::set_client(conn, client, sealer).await?,
+        Write::RemoveClient(id) => changed!(conn, "DELETE FROM radius_clients WHERE id = ?1", id!(id)),
+        Write::AddUpstream(upstream) => resources::add_upstream(conn, upstream, sealer).await?,
+        Write::SetUpstream(upstream) => resources::set_upstream(conn, upstream, sealer).await?,
+        Write::RemoveUpstream(id) => changed!(
+            conn,
+            "DELETE FROM upstreams WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM resources WHERE upstream = ?1)",
+            id!(id),
+        ),
         Write::AddDirectory(directory) => add_directory(conn, directory, sealer).await?,
         Write::SetDirectory(directory) => set_directory(conn, directory, sealer).await?,
         Write::RemoveDirectory(id) => remove_directory(conn, *id).await?,
@@ -168,6 +199,43 @@ async fn add_user(conn: &mut SqliteConnection, user: &User) -> Result<u64, Store
         directory,
         entry,
     ))
+}
+
+async fn set_bypass(conn: &mut SqliteConnection, user: UserId, bypass: Option<&Bypass>) -> Result<u64, StoreError> {
+    changed!(conn, "DELETE FROM bypasses WHERE user = ?1", id!(user));
+    let Some(bypass) = bypass else { return user_is_there(conn, user).await };
+    Ok(changed!(
+        conn,
+        "INSERT INTO bypasses (user, until, reason, issuer, issued_at) SELECT ?1, ?2, ?3, ?4, ?5 \
+         WHERE EXISTS (SELECT 1 FROM users WHERE id = ?1)",
+        id!(user),
+        bypass.until.as_micros(),
+        bypass.reason.as_str(),
+        bypass.issuer.as_str(),
+        bypass.issued_at.as_micros(),
+    ))
+}
+
+async fn set_chap_secret(
+    conn: &mut SqliteConnection,
+    user: UserId,
+    secret: Option<&Secret>,
+    sealer: Sealer<'_>,
+) -> Result<u64, StoreError> {
+    changed!(conn, "DELETE FROM chap_secrets WHERE user = ?1", id!(user));
+    let Some(secret) = secret else { return user_is_there(conn, user).await };
+    Ok(changed!(
+        conn,
+        "INSERT INTO chap_secrets (user, secret_sealed) SELECT ?1, ?2 \
+         WHERE EXISTS (SELECT 1 FROM users WHERE id = ?1 AND directory IS NULL)",
+        id!(user),
+        sealer.seal(chap_place(&user.to_string()), secret.expose())?,
+    ))
+}
+
+/// 1 if there is such a user, as a write that changes one row has it.
+async fn user_is_there(conn: &mut SqliteConnection, user: UserId) -> Result<u64, StoreError> {
+    Ok(changed!(conn, "UPDATE users SET enabled = enabled WHERE id = ?1", id!(user)))
 }
 
 async fn add_directory(
@@ -280,7 +348,7 @@ async fn set_device_state(
         DeviceState::Removed => changed!(
             conn,
             "UPDATE devices SET state = ?3, totp_sealed = NULL, push_endpoint_sealed = NULL, push_p256dh = NULL, \
-             push_auth_sealed = NULL WHERE id = ?1 AND state = ?2",
+             push_auth_sealed = NULL, passkey_id = NULL, passkey = NULL WHERE id = ?1 AND state = ?2",
             id!(id),
             from.as_str(),
             to.as_str(),
@@ -327,109 +395,6 @@ async fn add_activation(conn: &mut SqliteConnection, activation: &Activation) ->
     ))
 }
 
-struct SealedClient {
-    networks: String,
-    secret: Vec<u8>,
-    hash: [u8; 32],
-}
-
-impl SealedClient {
-    fn new(client: &RadiusClient, sealer: Sealer<'_>) -> Result<Self, StoreError> {
-        let place = Place { table: "radius_clients", row: &client.id.to_string(), column: CLIENT_SECRET };
-        Ok(Self {
-            networks: serde_json::to_string(&client.networks).map_err(|fault| unavailable(&fault))?,
-            secret: sealer.seal(place, client.secret.expose())?,
-            hash: sealer.vault.keyed_hash("radius client secret", client.secret.expose()),
-        })
-    }
-}
-
-fn micros(span: core::time::Duration) -> Result<i64, StoreError> {
+pub(crate) fn micros(span: core::time::Duration) -> Result<i64, StoreError> {
     i64::try_from(span.as_micros()).map_err(|fault| unavailable(&fault))
-}
-
-fn groups(resource: &Resource) -> Result<String, StoreError> {
-    serde_json::to_string(&resource.allow_groups).map_err(|fault| unavailable(&fault))
-}
-
-async fn add_resource(
-    conn: &mut SqliteConnection,
-    resource: &Resource,
-    client: &RadiusClient,
-    sealer: Sealer<'_>,
-) -> Result<u64, StoreError> {
-    if client.resource != resource.id {
-        return Ok(0);
-    }
-    let added = changed!(
-        conn,
-        "INSERT INTO resources (id, name, name_folded, kind, first_factor, retries, answer_by, created_at, directory, \
-         allow_groups) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 \
-         WHERE ?9 IS NULL OR EXISTS (SELECT 1 FROM directories WHERE id = ?9) ON CONFLICT DO NOTHING",
-        id!(resource.id),
-        resource.name.as_str(),
-        resource.name.to_lowercase(),
-        resource.kind.as_str(),
-        resource.primary.as_str(),
-        resource.retries.as_str(),
-        micros(resource.answer_by)?,
-        resource.created_at.as_micros(),
-        resource.directory.as_ref().map(|id| id!(id)),
-        groups(resource)?,
-    );
-    if added == 0 {
-        return Ok(0);
-    }
-    let sealed = SealedClient::new(client, sealer)?;
-    Ok(changed!(
-        conn,
-        "INSERT INTO radius_clients (id, resource, networks, secret_sealed, secret_hash, \
-         require_message_authenticator) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-        id!(client.id),
-        id!(client.resource),
-        sealed.networks,
-        sealed.secret,
-        sealed.hash.as_slice(),
-        i64::from(client.require_message_authenticator),
-    ))
-}
-
-async fn set_resource(
-    conn: &mut SqliteConnection,
-    resource: &Resource,
-    client: &RadiusClient,
-    sealer: Sealer<'_>,
-) -> Result<u64, StoreError> {
-    let changed = changed!(
-        conn,
-        "UPDATE resources SET name = ?2, name_folded = ?3, kind = ?4, first_factor = ?5, retries = ?6, answer_by = ?7, \
-         directory = ?8, allow_groups = ?9 \
-         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM resources WHERE name_folded = ?3 AND id <> ?1) \
-         AND (?8 IS NULL OR EXISTS (SELECT 1 FROM directories WHERE id = ?8))",
-        id!(resource.id),
-        resource.name.as_str(),
-        resource.name.to_lowercase(),
-        resource.kind.as_str(),
-        resource.primary.as_str(),
-        resource.retries.as_str(),
-        micros(resource.answer_by)?,
-        resource.directory.as_ref().map(|id| id!(id)),
-        groups(resource)?,
-    );
-    if changed == 0 {
-        return Ok(0);
-    }
-    let sealed = SealedClient::new(client, sealer)?;
-    Ok(changed!(
-        conn,
-        "UPDATE radius_clients SET networks = ?3, secret_sealed = ?4, secret_hash = ?5, \
-         require_message_authenticator = ?6 WHERE id = ?1 AND resource = ?2 \
-         AND NOT EXISTS (SELECT 1 FROM radius_clients WHERE secret_hash = ?5 AND id <> ?1)",
-        id!(client.id),
-        id!(resource.id),
-        sealed.networks,
-        sealed.secret,
-        sealed.hash.as_slice(),
-        i64::from(client.require_message_authenticator),
-    ))
 }

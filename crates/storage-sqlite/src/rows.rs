@@ -1,11 +1,12 @@
 //! From rows to the domain's types. What makes no sense is an error, never a default.
 
 use countersign_domain::{
-    Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Challenge, ChallengeId, ChallengeState,
+    Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Bypass, Challenge, ChallengeId, ChallengeState,
     ClientId, Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
-    Directory, DirectoryId, EntryId, HostileText, LimitScope, Lockout, LoginId, LoginName, NumberMode, PasswordHash,
-    Primary, PushSubscription, RadiusClient, Resource, ResourceId, ResourceKind, Retries, ScopedLimits, Secret,
-    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached,
+    Directory, DirectoryId, EntryId, HostileText, LimitScope, Lockout, LoginId, LoginName, MatchAttribute, MatchRule,
+    NumberMode, Passkey, PasswordHash, Primary, PushSubscription, RadiusClient, Resource, ResourceId, ResourceKind,
+    Retries, ScopedLimits, Secret, Timestamp, TotpSeed, Upstream, UpstreamId, UpstreamServer, User, UserId, UserOrigin,
+    UserVerification, UserVerificationReached,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,11 @@ impl<'r> Fields<'r> {
         self.checked(meaning(word), "known word")
     }
 
+    fn json<T: serde::de::DeserializeOwned>(&mut self, column: &str) -> Result<T, StoreError> {
+        let text: &str = self.next()?;
+        serde_json::from_str(text).map_err(|fault| self.fault(format!("{column}: {fault}")))
+    }
+
     fn hostile(&mut self) -> Result<HostileText, StoreError> {
         self.next().map(HostileText::new)
     }
@@ -104,7 +110,8 @@ macro_rules! user_columns {
 macro_rules! device_columns {
     () => {
         "d.id, d.user, d.name, d.platform, d.key, d.thumbprint, d.state, d.totp_sealed, t.last_step, \
-         d.push_endpoint_sealed, d.push_p256dh, d.push_auth_sealed, d.created_at, d.seen"
+         d.push_endpoint_sealed, d.push_p256dh, d.push_auth_sealed, d.created_at, d.seen, d.passkey_id, \
+         d.passkey"
     };
 }
 
@@ -129,7 +136,23 @@ macro_rules! audit_columns {
     };
 }
 
-pub(crate) use {activation_columns, audit_columns, challenge_columns, device_columns, user_columns};
+/// So many columns that hold nothing, so that rows of several tables have the same number.
+macro_rules! nulls {
+    (8) => {
+        ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+    };
+    (11) => {
+        concat!(nulls!(8), ", NULL, NULL, NULL")
+    };
+    (12) => {
+        concat!(nulls!(8), ", NULL, NULL, NULL, NULL")
+    };
+    (14) => {
+        concat!(nulls!(8), ", NULL, NULL, NULL, NULL, NULL, NULL")
+    };
+}
+
+pub(crate) use {activation_columns, audit_columns, challenge_columns, device_columns, nulls, user_columns};
 
 pub(crate) fn user(fields: &mut Fields<'_>) -> Result<User, StoreError> {
     Ok(User {
@@ -173,6 +196,21 @@ pub(crate) fn directory(fields: &mut Fields<'_>, vault: &Vault) -> Result<Direct
         },
         created_at: fields.time()?,
     })
+}
+
+/// Where the sealed secret of a client stands.
+pub(crate) fn client_place(id: &str) -> Place<'_> {
+    Place { table: "radius_clients", row: id, column: "secret_sealed" }
+}
+
+/// Where the sealed secret of an upstream's server stands; `row` is the upstream's identifier and the server's place.
+pub(crate) fn upstream_place(row: &str) -> Place<'_> {
+    Place { table: "upstream_servers", row, column: "secret_sealed" }
+}
+
+/// Where the sealed password of a user who has CHAP stands.
+pub(crate) fn chap_place(user: &str) -> Place<'_> {
+    Place { table: "chap_secrets", row: user, column: "secret_sealed" }
 }
 
 /// Where the sealed values of a device stand.
@@ -224,6 +262,11 @@ pub(crate) fn device(fields: &mut Fields<'_>, vault: &Vault) -> Result<Device, S
         push,
         created_at: fields.time()?,
         seen: fields.flag()?,
+        passkey: match (fields.next::<Option<Vec<u8>>>()?, fields.next::<Option<String>>()?) {
+            (None, None) => None,
+            (Some(credential_id), Some(credential)) => Some(Passkey { credential_id, credential }),
+            _ => return Err(fields.fault("a passkey is not whole")),
+        },
     })
 }
 
@@ -362,29 +405,69 @@ pub(crate) fn resource(fields: &mut Fields<'_>) -> Result<Resource, StoreError> 
         answer_by: core::time::Duration::from_micros(fields.unsigned()?),
         created_at: fields.time()?,
         directory: fields.maybe_uuid()?.map(DirectoryId::from_uuid),
-        allow_groups: {
-            let groups: &str = fields.next()?;
-            serde_json::from_str(groups).map_err(|fault| fields.fault(format!("allow_groups: {fault}")))?
-        },
+        allow_groups: fields.json("allow_groups")?,
+        upstream: fields.maybe_uuid()?.map(UpstreamId::from_uuid),
+        policy: fields.json("policy")?,
     })
 }
 
-pub(crate) const CLIENT_SECRET: &str = "secret_sealed";
+/// A rule and the client that it belongs to.
+pub(crate) fn match_rule(fields: &mut Fields<'_>) -> Result<(ClientId, MatchRule), StoreError> {
+    let client = ClientId::from_uuid(fields.uuid()?);
+    let attribute = fields.word(MatchAttribute::from_name)?;
+    let value = fields.next()?;
+    Ok((client, MatchRule { attribute, value, resource: ResourceId::from_uuid(fields.uuid()?) }))
+}
+
+/// An upstream without its servers.
+pub(crate) fn upstream(fields: &mut Fields<'_>) -> Result<Upstream, StoreError> {
+    Ok(Upstream {
+        id: UpstreamId::from_uuid(fields.uuid()?),
+        name: fields.next()?,
+        created_at: fields.time()?,
+        servers: Vec::new(),
+    })
+}
+
+/// A server and the upstream that it belongs to.
+pub(crate) fn upstream_server(
+    fields: &mut Fields<'_>,
+    vault: &Vault,
+) -> Result<(UpstreamId, UpstreamServer), StoreError> {
+    let upstream = UpstreamId::from_uuid(fields.uuid()?);
+    let place: i64 = fields.next()?;
+    let address = fields.word(|text| text.parse().ok())?;
+    let sealed: &[u8] = fields.next()?;
+    let secret = vault.open(upstream_place(&format!("{upstream}/{place}")), sealed)?;
+    Ok((upstream, UpstreamServer { address, secret }))
+}
+
+pub(crate) fn bypass(fields: &mut Fields<'_>) -> Result<(UserId, Bypass), StoreError> {
+    let user = UserId::from_uuid(fields.uuid()?);
+    let (until, reason, issuer, issued_at) = (fields.time()?, fields.next()?, fields.next()?, fields.time()?);
+    Ok((user, Bypass { until, reason, issuer, issued_at }))
+}
+
+pub(crate) fn chap_secret(fields: &mut Fields<'_>, vault: &Vault) -> Result<(UserId, Secret), StoreError> {
+    let user = UserId::from_uuid(fields.uuid()?);
+    let sealed: &[u8] = fields.next()?;
+    Ok((user, vault.open(chap_place(&user.to_string()), sealed)?))
+}
 
 pub(crate) fn radius_client(fields: &mut Fields<'_>, vault: &Vault) -> Result<RadiusClient, StoreError> {
     let id = ClientId::from_uuid(fields.uuid()?);
     Ok(RadiusClient {
         id,
         resource: ResourceId::from_uuid(fields.uuid()?),
-        networks: {
-            let networks: &str = fields.next()?;
-            serde_json::from_str(networks).map_err(|fault| fields.fault(format!("networks: {fault}")))?
-        },
+        networks: fields.json("networks")?,
         secret: {
             let sealed: &[u8] = fields.next()?;
-            vault.open(Place { table: "radius_clients", row: &id.to_string(), column: CLIENT_SECRET }, sealed)?
+            vault.open(client_place(&id.to_string()), sealed)?
         },
         require_message_authenticator: fields.flag()?,
+        name: fields.next()?,
+        // They are in a table of their own.
+        rules: Vec::new(),
     })
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_domain::{
     Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Clock, Commit, Device, DeviceId, Directory,
-    DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Seldom, Timestamp, User,
-    UserId, UserSnapshot,
+    DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Seldom, Timestamp, Upstream,
+    User, UserId, UserSnapshot,
 };
 use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, WriterFigures};
 use data_encoding::BASE64URL_NOPAD;
@@ -24,7 +24,9 @@ use crate::error::{inconsistent, unavailable};
 use crate::hot::Guards;
 use crate::place::{Held, Location};
 use crate::rare::Sealer;
-use crate::rows::{self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, user_columns};
+use crate::rows::{
+    self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, nulls, user_columns,
+};
 use crate::writer::{Figures, Job, MAX_BATCH, QUEUE, Work, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -150,6 +152,18 @@ impl SqliteStore {
         query.fetch_all(&self.readers).await.map_err(|fault| unavailable(&fault))
     }
 
+    /// What two statements find in one state of the database.
+    async fn both(
+        &self,
+        first: Query<'_, Sqlite, SqliteArguments>,
+        second: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<(Vec<SqliteRow>, Vec<SqliteRow>), StoreError> {
+        let mut reading = self.readers.begin().await.map_err(|fault| unavailable(&fault))?;
+        let first = first.fetch_all(&mut *reading).await.map_err(|fault| unavailable(&fault))?;
+        let second = second.fetch_all(&mut *reading).await.map_err(|fault| unavailable(&fault))?;
+        Ok((first, second))
+    }
+
     async fn one(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Option<SqliteRow>, StoreError> {
         query.fetch_optional(&self.readers).await.map_err(|fault| unavailable(&fault))
     }
@@ -157,6 +171,47 @@ impl SqliteStore {
     async fn one_device(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Option<Device>, StoreError> {
         let row = self.one(query).await?;
         row.map(|row| rows::device(&mut Fields::new(&row, "devices"), &self.vault)).transpose()
+    }
+
+    /// Snapshots from the rows of [`SNAPSHOT`] or [`SNAPSHOTS`]; the user's own row comes first.
+    fn snapshots_of(&self, found: &[SqliteRow]) -> Result<BTreeMap<UserId, UserSnapshot>, StoreError> {
+        let (mut users, mut devices) = (BTreeMap::new(), Vec::new());
+        for row in found {
+            let mut fields = Fields::new(row, "users");
+            match fields.next::<i64>()? {
+                0 => {
+                    let user = rows::user(&mut fields)?;
+                    let (devices, limits) = (Vec::new(), Vec::new());
+                    users.insert(user.id, UserSnapshot { user, devices, limits, bypass: None, chap_secret: None });
+                }
+                1 => devices.push(rows::device(&mut fields.of("devices"), &self.vault)?),
+                2 => {
+                    let scoped = rows::limits(&mut fields.of("limits"))?;
+                    if let Some(snapshot) = users.get_mut(&scoped.scope.user()) {
+                        snapshot.limits.push(scoped);
+                    }
+                }
+                3 => {
+                    let (user, bypass) = rows::bypass(&mut fields.of("bypasses"))?;
+                    if let Some(snapshot) = users.get_mut(&user) {
+                        snapshot.bypass = Some(bypass);
+                    }
+                }
+                _ => {
+                    let (user, secret) = rows::chap_secret(&mut fields.of("chap_secrets"), &self.vault)?;
+                    if let Some(snapshot) = users.get_mut(&user) {
+                        snapshot.chap_secret = Some(secret);
+                    }
+                }
+            }
+        }
+        devices.sort_by_key(|device| (device.created_at, device.id));
+        for device in devices {
+            if let Some(snapshot) = users.get_mut(&device.user) {
+                snapshot.devices.push(device);
+            }
+        }
+        Ok(users)
     }
 
     async fn challenges(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<Challenge>, StoreError> {
@@ -231,11 +286,34 @@ async fn check_vault(conn: &mut SqliteConnection, vault: &Vault, options: &Optio
 const SNAPSHOTS: &str = concat!(
     "WITH page AS MATERIALIZED (SELECT id FROM users WHERE id > ?1 ORDER BY id LIMIT ?2) SELECT 0, ",
     user_columns!(),
-    ", NULL, NULL, NULL, NULL, NULL, NULL FROM page p CROSS JOIN users u ON u.id = p.id UNION ALL SELECT 1, ",
+    nulls!(8),
+    " FROM page p CROSS JOIN users u ON u.id = p.id UNION ALL SELECT 1, ",
     device_columns!(),
     " FROM page p CROSS JOIN devices d ON d.user = p.id CROSS JOIN totp_steps t ON t.device = d.id \
-     WHERE d.state <> 'removed' UNION ALL SELECT 2, l.user, l.resource, l.version, l.state, NULL, NULL, NULL, NULL, \
-     NULL, NULL, NULL, NULL, NULL, NULL FROM page p CROSS JOIN limits l ON l.user = p.id"
+     WHERE d.state <> 'removed' UNION ALL SELECT 2, l.user, l.resource, l.version, l.state",
+    nulls!(12),
+    " FROM page p CROSS JOIN limits l ON l.user = p.id UNION ALL SELECT 3, b.user, b.until, b.reason, b.issuer, \
+     b.issued_at",
+    nulls!(11),
+    " FROM page p CROSS JOIN bypasses b ON b.user = p.id UNION ALL SELECT 4, c.user, c.secret_sealed",
+    nulls!(14),
+    " FROM page p CROSS JOIN chap_secrets c ON c.user = p.id"
+);
+/// One statement sees one state of the database, and costs one way to its thread and back.
+const SNAPSHOT: &str = concat!(
+    "SELECT 0, ",
+    user_columns!(),
+    nulls!(8),
+    " FROM users u WHERE u.id = ?1 UNION ALL SELECT 1, ",
+    device_columns!(),
+    " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.user = ?1 AND d.state <> 'removed' \
+     UNION ALL SELECT 2, l.user, l.resource, l.version, l.state",
+    nulls!(12),
+    " FROM limits l WHERE l.user = ?1 UNION ALL SELECT 3, b.user, b.until, b.reason, b.issuer, b.issued_at",
+    nulls!(11),
+    " FROM bypasses b WHERE b.user = ?1 UNION ALL SELECT 4, c.user, c.secret_sealed",
+    nulls!(14),
+    " FROM chap_secrets c WHERE c.user = ?1"
 );
 const AUDIT_HEAD: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
 
@@ -315,58 +393,15 @@ impl Store for SqliteStore {
     }
 
     async fn snapshot(&self, id: UserId) -> Result<Option<UserSnapshot>, StoreError> {
-        // One statement sees one state of the database, and costs one way to its thread and back.
-        const READ: &str = concat!(
-            "SELECT 0, ",
-            user_columns!(),
-            ", NULL, NULL, NULL, NULL, NULL, NULL FROM users u WHERE u.id = ?1 UNION ALL SELECT 1, ",
-            device_columns!(),
-            " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.user = ?1 AND d.state <> 'removed' \
-             UNION ALL SELECT 2, l.user, l.resource, l.version, l.state, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-             NULL, NULL, NULL FROM limits l WHERE l.user = ?1"
-        );
-        let found = self.all(sqlx::query(READ).bind(id.as_uuid().as_bytes().as_slice())).await?;
-        let (mut user, mut devices, mut limits) = (None, Vec::new(), Vec::new());
-        for row in &found {
-            let mut fields = Fields::new(row, "users");
-            match fields.next::<i64>()? {
-                0 => user = Some(rows::user(&mut fields)?),
-                1 => devices.push(rows::device(&mut fields.of("devices"), &self.vault)?),
-                _ => limits.push(rows::limits(&mut fields.of("limits"))?),
-            }
-        }
-        devices.sort_by_key(|device| (device.created_at, device.id));
-        Ok(user.map(|user| UserSnapshot { user, devices, limits }))
+        let found = self.all(sqlx::query(SNAPSHOT).bind(id.as_uuid().as_bytes().as_slice())).await?;
+        Ok(self.snapshots_of(&found)?.remove(&id))
     }
 
     async fn snapshots(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserSnapshot>, StoreError> {
         // No identifier comes before no octets at all.
         let after = after.map(|user| user.as_uuid().into_bytes().to_vec()).unwrap_or_default();
         let found = self.all(sqlx::query(SNAPSHOTS).bind(after).bind(i64::from(limit))).await?;
-        let (mut users, mut devices, mut limits) = (BTreeMap::new(), Vec::new(), Vec::new());
-        for row in &found {
-            let mut fields = Fields::new(row, "users");
-            match fields.next::<i64>()? {
-                0 => {
-                    let user = rows::user(&mut fields)?;
-                    users.insert(user.id, UserSnapshot { user, devices: Vec::new(), limits: Vec::new() });
-                }
-                1 => devices.push(rows::device(&mut fields.of("devices"), &self.vault)?),
-                _ => limits.push(rows::limits(&mut fields.of("limits"))?),
-            }
-        }
-        devices.sort_by_key(|device| (device.created_at, device.id));
-        for device in devices {
-            if let Some(snapshot) = users.get_mut(&device.user) {
-                snapshot.devices.push(device);
-            }
-        }
-        for scoped in limits {
-            if let Some(snapshot) = users.get_mut(&scoped.scope.user()) {
-                snapshot.limits.push(scoped);
-            }
-        }
-        Ok(users.into_values().collect())
+        Ok(self.snapshots_of(&found)?.into_values().collect())
     }
 
     async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
@@ -423,11 +458,14 @@ impl Store for SqliteStore {
 
     async fn resources(&self) -> Result<Vec<(Resource, Vec<RadiusClient>)>, StoreError> {
         const READ: &str = "SELECT r.id, r.name, r.kind, r.first_factor, r.retries, r.answer_by, r.created_at, \
-             r.directory, r.allow_groups, c.id IS NOT NULL, c.id, c.resource, c.networks, c.secret_sealed, c.require_message_authenticator \
+             r.directory, r.allow_groups, r.upstream, r.policy, c.id IS NOT NULL, c.id, c.resource, c.networks, \
+             c.secret_sealed, c.require_message_authenticator, c.name \
              FROM resources r LEFT JOIN radius_clients c ON c.resource = r.id ORDER BY r.name_folded, c.id";
+        const READ_RULES: &str = "SELECT client, attribute, value, resource FROM match_rules ORDER BY client, place";
         let mut resources: Vec<(Resource, Vec<RadiusClient>)> = Vec::new();
         let mut last: Option<ResourceId> = None;
-        for row in &self.all(sqlx::query(READ)).await? {
+        let (found, rules) = self.both(sqlx::query(READ), sqlx::query(READ_RULES)).await?;
+        for row in &found {
             let mut fields = Fields::new(row, "resources");
             let resource = rows::resource(&mut fields)?;
             if last != Some(resource.id) {
@@ -440,7 +478,30 @@ impl Store for SqliteStore {
                 clients.push(rows::radius_client(&mut fields.of("radius_clients"), &self.vault)?);
             }
         }
+        for row in &rules {
+            let (id, rule) = rows::match_rule(&mut Fields::new(row, "match_rules"))?;
+            let client = resources.iter_mut().flat_map(|(_, clients)| clients).find(|client| client.id == id);
+            if let Some(client) = client {
+                client.rules.push(rule);
+            }
+        }
         Ok(resources)
+    }
+
+    async fn upstreams(&self) -> Result<Vec<Upstream>, StoreError> {
+        const READ: &str = "SELECT id, name, created_at FROM upstreams ORDER BY name_folded";
+        const READ_SERVERS: &str =
+            "SELECT upstream, place, address, secret_sealed FROM upstream_servers ORDER BY upstream, place";
+        let (found, servers) = self.both(sqlx::query(READ), sqlx::query(READ_SERVERS)).await?;
+        let mut upstreams: Vec<Upstream> =
+            found.iter().map(|row| rows::upstream(&mut Fields::new(row, "upstreams"))).collect::<Result<_, _>>()?;
+        for row in &servers {
+            let (id, server) = rows::upstream_server(&mut Fields::new(row, "upstream_servers"), &self.vault)?;
+            if let Some(upstream) = upstreams.iter_mut().find(|upstream| upstream.id == id) {
+                upstream.servers.push(server);
+            }
+        }
+        Ok(upstreams)
     }
 
     async fn directories(&self) -> Result<Vec<Directory>, StoreError> {

@@ -76,10 +76,14 @@ async fn a_database_of_the_first_version_is_brought_up_to_date_whole() {
         ("deployment", "*"),
         ("server_secrets", "*"),
         ("users", "id, name, name_folded, display_name, enabled, password, created_at"),
-        ("devices", "*"),
+        (
+            "devices",
+            "id, user, name, platform, key, thumbprint, state, totp_sealed, push_endpoint_sealed, push_p256dh, \
+             push_auth_sealed, created_at, seen",
+        ),
         ("totp_steps", "*"),
         ("resources", "id, name, name_folded, kind, first_factor, retries, answer_by, created_at"),
-        ("radius_clients", "*"),
+        ("radius_clients", "id, resource, networks, secret_sealed, secret_hash, require_message_authenticator"),
         ("audit", "*"),
     ] {
         let copy = format!("INSERT INTO main.{table} SELECT {columns} FROM new.{table}");

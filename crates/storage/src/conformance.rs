@@ -25,12 +25,16 @@ use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditEvent, AuditHash, Challenge, ChallengeId, ChallengeState, ClientId,
     Closing, ClosingState, Commit, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Directory,
     DirectoryId, Entropy, EntryId, EventKind, HostileText, LimitScope, Limits, Lockout, LoginId, LoginName, NumberMode,
-    PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource, ResourceId, ResourceKind, Retries, Secret,
-    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
+    PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource, ResourceId, Retries, Secret, Timestamp,
+    TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
 };
 use tokio::task::JoinSet;
 
 use crate::{CommitError, Store, StoreError};
+
+mod company;
+
+pub use company::*;
 
 /// How a backend opens the database of one test.
 #[async_trait]
@@ -71,6 +75,10 @@ macro_rules! conformance_tests {
             activations_are_found_by_handle_and_token
             resources_have_names_and_secrets_of_their_own
             directories_have_names_and_passwords_of_their_own
+            upstreams_have_names_and_secrets_of_their_own
+            clients_have_names_and_secrets_and_rules
+            a_bypass_is_used_once_and_in_time
+            chap_secrets_and_passkeys_come_back_whole
             s63_an_entry_is_one_user_for_good
             snapshots_are_complete
             snapshots_of_all_come_by_pages
@@ -172,6 +180,7 @@ impl Maker {
             state: DeviceState::Active,
             totp: TotpSeed::new(self.entropy()),
             totp_last_step: 0,
+            passkey: None,
             push: Some(self.push()),
             created_at: NOW,
             seen: false,
@@ -244,19 +253,15 @@ impl Maker {
     pub fn resource(&self, name: &str, secret: &str) -> (Resource, RadiusClient) {
         let id = ResourceId::new(NOW, self.entropy());
         let resource = Resource {
-            id,
-            name: name.to_owned(),
-            kind: ResourceKind::Radius,
-            primary: Primary::Local,
-            directory: None,
-            allow_groups: Vec::new(),
             retries: Retries::Collide,
             answer_by: Duration::from_millis(45_500),
-            created_at: NOW,
+            ..Resource::new(id, name, Primary::Local, NOW)
         };
         let client = RadiusClient {
             id: ClientId::new(NOW, self.entropy()),
+            name: name.to_owned(),
             resource: id,
+            rules: Vec::new(),
             networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()],
             secret: Secret::new(secret.as_bytes().to_vec()),
             require_message_authenticator: true,

@@ -11,7 +11,7 @@ mod vault;
 use async_trait::async_trait;
 use countersign_domain::{
     Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Commit, Device, DeviceId, Directory, DirectoryId,
-    EntryId, LoginName, RadiusClient, Resource, Secret, Timestamp, User, UserId, UserSnapshot,
+    EntryId, LoginName, RadiusClient, Resource, Secret, Timestamp, Upstream, User, UserId, UserSnapshot,
 };
 pub use vault::{KEY_OCTETS, Place, Vault, VaultError};
 
@@ -135,6 +135,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// All directories, by name.
     async fn directories(&self) -> Result<Vec<Directory>, StoreError>;
+
+    /// All upstreams, by name.
+    async fn upstreams(&self) -> Result<Vec<Upstream>, StoreError>;
 
     /// Records behind number `after`, oldest first, at most `limit`.
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;

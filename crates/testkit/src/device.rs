@@ -52,6 +52,7 @@ impl SoftDevice {
             state: DeviceState::Active,
             totp: seed.clone(),
             totp_last_step: 0,
+            passkey: None,
             push: None,
             created_at: now,
             seen: true,

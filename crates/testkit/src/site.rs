@@ -7,7 +7,7 @@ use std::sync::Arc;
 use countersign_desk::{Desk, DeskConfig, Directories, hash_password};
 use countersign_domain::{
     AuditEvent, AuditRecord, ClientId, Clock, Commit, Entropy, EventKind, LoginName, Primary, RadiusClient, Resource,
-    ResourceId, ResourceKind, Retries, Secret, User, UserId, UserOrigin, Write,
+    ResourceId, Secret, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::Vault;
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
@@ -128,20 +128,13 @@ impl Site {
     /// The rows of a new resource.
     pub fn rows(&self, new: NewResource<'_>) -> (Resource, RadiusClient) {
         let now = self.clock.now();
-        let resource = Resource {
-            id: ResourceId::new(now, &*self.entropy),
-            name: new.name.to_owned(),
-            kind: ResourceKind::Radius,
-            primary: new.primary,
-            directory: None,
-            allow_groups: Vec::new(),
-            retries: Retries::Join,
-            answer_by: new.answer_by,
-            created_at: now,
-        };
+        let id = ResourceId::new(now, &*self.entropy);
+        let resource = Resource { answer_by: new.answer_by, ..Resource::new(id, new.name, new.primary, now) };
         let client = RadiusClient {
             id: ClientId::new(now, &*self.entropy),
+            name: new.name.to_owned(),
             resource: resource.id,
+            rules: Vec::new(),
             networks: new.networks.iter().map(|network| network.parse().expect("a network")).collect(),
             secret: Secret::new(new.secret.as_bytes().to_vec()),
             require_message_authenticator: new.require_message_authenticator,

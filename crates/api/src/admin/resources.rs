@@ -314,7 +314,7 @@ fn primary(word: &str) -> Result<Primary, AdminProblem> {
     Primary::from_word(word).ok_or_else(|| {
         AdminProblem::new(
             AdminCode::Malformed,
-            format!("primary is local, directory or none, not {}", HostileText::from(word)),
+            format!("primary is local, directory, radius or none, not {}", HostileText::from(word)),
         )
     })
 }
@@ -349,6 +349,9 @@ fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
             "primary local checks passwords of users who were added here, who are in no directory: with --directory it is \
              --primary directory, or --primary none where the client has checked the password",
         ),
+        (Primary::Radius, _) if resource.upstream.is_none() => {
+            refuse("primary radius needs the servers that check the password: --upstream NAME")
+        }
         (_, None) if !resource.allow_groups.is_empty() => refuse("groups are those of a directory: --directory NAME"),
         _ => Ok(()),
     }
@@ -426,20 +429,20 @@ pub(super) async fn add(
     })?;
     let now = api.desk.clock().now();
     let entropy = &**api.desk.entropy();
+    let primary = new.primary.as_deref().map_or(Ok(Primary::Local), primary)?;
     let resource = Resource {
-        id: ResourceId::new(now, entropy),
-        name: new.name,
         kind,
-        primary: new.primary.as_deref().map_or(Ok(Primary::Local), primary)?,
         directory: api.directory_id(new.directory.as_deref()).await?,
         allow_groups: groups(new.allow_groups)?,
         retries: new.retries.as_deref().map_or(Ok(Retries::Join), retries)?,
         answer_by: new.answer_by.map_or(Ok(Resource::ANSWER_BY_DEFAULT), answer_by)?,
-        created_at: now,
+        ..Resource::new(ResourceId::new(now, entropy), &new.name, primary, now)
     };
     let client = RadiusClient {
         id: ClientId::new(now, entropy),
+        name: resource.name.clone(),
         resource: resource.id,
+        rules: Vec::new(),
         networks: api.networks(&new.clients, None).await?,
         secret: made.secret,
         require_message_authenticator: new.require_message_authenticator.unwrap_or(true),

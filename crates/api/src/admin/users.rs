@@ -181,7 +181,13 @@ pub(super) async fn add(
         password,
         created_at: now,
     };
-    let view = api.view(&UserSnapshot { user: user.clone(), devices: Vec::new(), limits: Vec::new() });
+    let view = api.view(&UserSnapshot {
+        user: user.clone(),
+        devices: Vec::new(),
+        limits: Vec::new(),
+        bypass: None,
+        chap_secret: None,
+    });
     let mut event = api.change(actor, EventKind::UserAdded, None::<&()>, Some(&facts(&user)));
     event.user_id = Some(user.id);
     event.user_typed = Some(HostileText::from(user.name.as_str()));

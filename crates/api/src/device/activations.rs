@@ -166,6 +166,7 @@ impl Claim<'_> {
             totp: TotpSeed::new(entropy),
             totp_last_step: 0,
             push: self.push.clone(),
+            passkey: None,
             created_at: now,
             seen: false,
         };

@@ -121,7 +121,7 @@ async fn a_phone_activates_and_lets_a_login_in_by_the_servers_clock() {
     activate(&world.state(), &format!("{origin}/"), &typed).await.unwrap();
     assert_eq!(PhoneState::load_some(&world.state()).unwrap().accounts[0].origin, origin);
     for (answer, wanted) in [
-        (Decision::Verify, Verdict::Accept),
+        (Decision::Verify, Verdict::accept()),
         (Decision::Deny, Verdict::Reject { reason: Reason::Denied, after_challenge: true }),
         (Decision::DenyReport, Verdict::Reject { reason: Reason::DeniedReported, after_challenge: true }),
     ] {

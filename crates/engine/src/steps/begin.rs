@@ -19,6 +19,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
             refuse(view, live, Reason::PasswordWrong, Vec::new())
         }
         (Primary::Local | Primary::Directory, Credential::Password(password)) => first(view, live, password),
+        (Primary::Radius, _) => refuse_because(view, live, Reason::Unavailable, Some("no_upstream")),
         (Primary::None, credential) => {
             let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
             if !snapshot.user.enabled {
@@ -71,7 +72,9 @@ fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password
                 UserOrigin::Local => None,
             }),
         },
-        (Primary::Directory, None) => return refuse(view, live, Reason::Unavailable, Vec::new()),
+        (Primary::Directory, None) | (Primary::Radius, _) => {
+            return refuse(view, live, Reason::Unavailable, Vec::new());
+        }
         (Primary::Local | Primary::None, _) => {
             Against::Local { hash: snapshot.and_then(|snapshot| snapshot.user.password.clone()) }
         }

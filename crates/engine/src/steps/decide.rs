@@ -92,7 +92,7 @@ fn verify(
     }
     let device = Some(submission.record.device);
     let audit = vec![record::ended_push(live, device, now, LoginResult::Accept, Reason::Approved)];
-    let after = done(live, ticket, challenge, ClosingState::Approved, Verdict::Accept);
+    let after = done(live, ticket, challenge, ClosingState::Approved, Verdict::accept());
     Step::Commit { commit: Commit { writes, audit }, after }
 }
 

@@ -1,7 +1,7 @@
 //! A login ends without a decision.
 
 use countersign_domain::{
-    Closing, ClosingState, Commit, LimitScope, LoginResult, Primary, Reason, UserSnapshot, Verdict, Write,
+    Closing, ClosingState, Commit, LimitScope, LoginResult, Reason, UserSnapshot, Verdict, Write,
 };
 
 use super::{After, Step, View, push_scope, second};
@@ -61,7 +61,7 @@ pub(super) fn refused(view: &View<'_>, live: &Live, snapshot: &UserSnapshot) -> 
 /// At resources whose client proves nothing, pushes that come to nothing also count against the resource.
 pub(super) fn unapproved(live: &Live) -> Option<After> {
     let resource = &live.request.resource;
-    (resource.primary == Primary::None).then_some(After::Unapproved { resource: resource.id })
+    (!resource.proves_user()).then_some(After::Unapproved { resource: resource.id })
 }
 
 /// A login that a retry speaks for was heard again: two clients are alive, and one of them is somebody else. That is an

@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DeviceId, Entropy, LimitScope, LoginId, LoginResult,
-    Primary, Reason, ResourceId, Secret, UserId, UserSnapshot, Verdict, Write,
+    Reason, ResourceId, Secret, UserId, UserSnapshot, Verdict, Write,
 };
 
 use crate::{
@@ -98,8 +98,9 @@ fn refuse_and(view: &View<'_>, live: &Live, reason: Reason, writes: Vec<Write>, 
 
 /// Which counters the pushes of a login go by.
 fn push_scope(user: UserId, live: &Live) -> LimitScope {
-    match live.request.resource.primary {
-        Primary::Local | Primary::Directory => LimitScope::User(user),
-        Primary::None => LimitScope::UserAt(user, live.request.resource.id),
+    if live.request.resource.proves_user() {
+        LimitScope::User(user)
+    } else {
+        LimitScope::UserAt(user, live.request.resource.id)
     }
 }

@@ -6,8 +6,8 @@ use countersign_device_protocol::ids::ApplicationId;
 use countersign_device_protocol::messages::{ContextApplication, ContextClient, ContextDocument, RecentApproval};
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ChallengeState, Closing, ClosingState, Commit, DeviceId, LimitScope, Limits,
-    LoginResult, NumberMode, OTP_POLICY, Primary, PushVerdict, Reason, Timestamp, UserSnapshot, UserVerification,
-    Verdict, Write,
+    LoginResult, NumberMode, OTP_POLICY, PushVerdict, Reason, Timestamp, UserSnapshot, UserVerification, Verdict,
+    Write,
 };
 
 use super::{After, Step, View, push_scope, refuse, refuse_and};
@@ -61,7 +61,7 @@ pub(super) fn code(
     let mut writes = set(changed, scope, expected, limits);
     writes.push(Write::BurnTotpStep { device, step });
     let audit = vec![record::accepted_by_code(live, device, now)];
-    let after = vec![After::End { login: live.id(), verdict: Verdict::Accept }];
+    let after = vec![After::End { login: live.id(), verdict: Verdict::accept() }];
     Step::Commit { commit: Commit { writes, audit }, after }
 }
 
@@ -97,7 +97,7 @@ pub(super) fn push(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, forgiv
         if scope == user_scope { (user_expected, user_limits.clone()) } else { snapshot.limits(scope) };
     let now = view.now.wall;
     let frozen = user_limits.push_verdict(now) == PushVerdict::Frozen;
-    let brake = live.request.resource.primary == Primary::None
+    let brake = !live.request.resource.proves_user()
         && view.brakes.get(&live.request.resource.id).is_some_and(|brake| brake.is_on(view.now.monotonic));
     if frozen || brake || limits.push_verdict(now) != PushVerdict::Allowed {
         return refuse(view, live, Reason::Limited, forgive(forgiven));
@@ -153,10 +153,10 @@ enum Collision {
     OlderOnly,
 }
 
-/// A login whose client proves nothing about the user (primary `none`) must not be able to end a login elsewhere:
+/// A login that proves nothing about the user (`Resource::proves_user`) must not be able to end a login elsewhere:
 /// otherwise one careless or broken client could lock everybody out of every other resource.
 fn between(older: &Live, newer: &Live) -> Collision {
-    let proves = |live: &Live| live.request.resource.primary != Primary::None;
+    let proves = |live: &Live| live.request.resource.proves_user();
     if older.request.resource.id == newer.request.resource.id || (proves(older) && proves(newer)) {
         Collision::Both
     } else if proves(newer) {

@@ -28,6 +28,8 @@ impl Database {
                 .cloned()
                 .collect(),
             limits: self.limits.values().filter(|l| l.scope.user() == user).cloned().collect(),
+            bypass: None,
+            chap_secret: None,
         })
     }
 

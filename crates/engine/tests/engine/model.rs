@@ -14,8 +14,8 @@ use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
     DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, DirectoryId, Door, EntryId, HostileText,
     LimitScope, Lockout, LoginId, LoginName, LoginRequest, PasswordHash, Primary, Reason, Resource, ResourceId,
-    ResourceKind, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId, UserOrigin,
-    UserVerificationReached, Verdict, totp,
+    Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerificationReached, Verdict,
+    totp,
 };
 use countersign_engine::{
     Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PrimaryOutcome,
@@ -211,15 +211,10 @@ impl World {
             ("farm", Primary::None, Some(corp)),
         ] {
             let resource = Resource {
-                id: ResourceId::new(now, &self.entropy),
-                name: name.to_owned(),
-                kind: ResourceKind::Radius,
-                primary,
                 directory,
-                allow_groups: Vec::new(),
                 retries: if self.rng.random_ratio(4, 5) { Retries::Join } else { Retries::Collide },
                 answer_by: Duration::from_secs(self.rng.random_range(5..70)),
-                created_at: now,
+                ..Resource::new(ResourceId::new(now, &self.entropy), name, primary, now)
             };
             self.resources.push((Arc::new(resource), ClientId::new(now, &self.entropy)));
         }
@@ -253,6 +248,7 @@ impl World {
                     state: DeviceState::Active,
                     totp: TotpSeed::new(&self.entropy),
                     totp_last_step: 0,
+                    passkey: None,
                     push: None,
                     created_at: now,
                     seen: true,
@@ -436,7 +432,7 @@ impl World {
                 Credential::Password(Secret::new([PASSWORD, b",", &code].concat()))
             }
             (Primary::Local | Primary::Directory, 8) => Credential::Password(Secret::new(b"wrong".to_vec())),
-            (Primary::Local | Primary::Directory, _) => Credential::None,
+            (Primary::Local | Primary::Directory | Primary::Radius, _) => Credential::None,
         };
         let known_source = self.rng.random_ratio(3, 4);
         LoginRequest {
@@ -639,9 +635,10 @@ impl World {
 
     fn opened(&mut self, challenge: &Challenge) {
         let known = &self.logins[&challenge.login];
-        let scope = match known.request.resource.primary {
-            Primary::Local | Primary::Directory => LimitScope::User(challenge.user),
-            Primary::None => LimitScope::UserAt(challenge.user, challenge.resource),
+        let scope = if known.request.resource.proves_user() {
+            LimitScope::User(challenge.user)
+        } else {
+            LimitScope::UserAt(challenge.user, challenge.resource)
         };
         self.origin_of_challenge.insert(challenge.id, known.origin);
         self.opened.entry(scope).or_default().push(challenge.created_at);
@@ -664,9 +661,10 @@ impl World {
     fn verdict(&mut self, login: LoginId, verdict: Verdict) {
         let known = self.logins.get_mut(&login).expect("a verdict for a login that was never handed in");
         assert!(known.verdict.is_none(), "two verdicts for {login:?}: {:?}, then {verdict:?}", known.verdict);
-        known.verdict = Some(verdict);
+        known.verdict = Some(verdict.clone());
         match verdict {
-            Verdict::Accept => self.accepted(login),
+            Verdict::Accept(_) => self.accepted(login),
+            Verdict::Ask(question) => unreachable!("nothing here asks: {question:?}"),
             Verdict::Reject { reason: Reason::Collision, .. } => {
                 self.tally.collisions += 1;
                 self.collided.insert(login);

@@ -9,8 +9,8 @@ use countersign_device_protocol::messages::{ContextDocument, Trust};
 use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, ClientId, ClosingState, Credential, Decision, DecisionRecord, Device,
     DeviceId, DevicePublicKey, DeviceState, Door, LimitScope, Limits, LoginId, LoginName, LoginRequest, PasswordHash,
-    Primary, Reason, Resource, ResourceId, ResourceKind, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User,
-    UserId, UserOrigin, UserVerificationReached, Verdict, totp,
+    Primary, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId,
+    UserOrigin, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Notice, Now, PrimaryOutcome, SignatureCheck,
@@ -58,17 +58,7 @@ impl Play {
         let entropy = SeededEntropy::new(7);
         let at = Timestamp::from_seconds(START);
         let resource = |name: &str, primary| {
-            let resource = Resource {
-                id: ResourceId::new(at, &entropy),
-                name: name.to_owned(),
-                kind: ResourceKind::Radius,
-                primary,
-                directory: None,
-                allow_groups: Vec::new(),
-                retries: Retries::Join,
-                answer_by: Duration::from_secs(60),
-                created_at: at,
-            };
+            let resource = Resource::new(ResourceId::new(at, &entropy), name, primary, at);
             (Arc::new(resource), ClientId::new(at, &entropy))
         };
         let mut play = Self {
@@ -122,6 +112,7 @@ impl Play {
             state: DeviceState::Active,
             totp,
             totp_last_step: 0,
+            passkey: None,
             push: None,
             created_at: self.wall(),
             seen: true,
@@ -248,7 +239,7 @@ impl Play {
     }
 
     fn verdict(&self, login: LoginId) -> Option<Verdict> {
-        self.verdicts.get(&login).copied()
+        self.verdicts.get(&login).cloned()
     }
 
     /// Why a login was rejected.
@@ -287,7 +278,7 @@ fn a_verify_lets_in_and_a_deny_does_not() {
     let login = play.start(&play.rdp());
     assert_eq!((play.verdict(login), play.asked.len()), (None, 1));
     assert_eq!(play.decide(play.last_asked(), Decision::Verify), DecisionAnswer::Taken(ClosingState::Approved));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
 
     let login = play.start(&play.rdp());
     assert_eq!(play.decide(play.last_asked(), Decision::Deny), DecisionAnswer::Taken(ClosingState::Denied));
@@ -331,7 +322,7 @@ fn s02_starting_once_more_from_the_same_place_raises_no_alert() {
     assert!(play.alerts().is_empty());
     let third = play.start(&play.another(play.rdp(), 3));
     play.decide(play.last_asked(), Decision::Verify);
-    assert_eq!(play.verdict(third), Some(Verdict::Accept));
+    assert_eq!(play.verdict(third), Some(Verdict::accept()));
 }
 
 #[test]
@@ -345,7 +336,7 @@ fn c110_a_retry_of_the_same_login_takes_the_challenge_over() {
     assert_eq!(play.asked.len(), 1, "one login, one push");
     assert_eq!(play.passwords_checked, 1, "an equal credential is not hashed again");
     play.decide(play.last_asked(), Decision::Verify);
-    assert_eq!(play.verdict(second), Some(Verdict::Accept));
+    assert_eq!(play.verdict(second), Some(Verdict::accept()));
 }
 
 #[test]
@@ -463,7 +454,7 @@ fn c008_a_newer_request_in_the_same_place_ends_the_older_one_unanswered() {
     assert_eq!(play.closed, [(play.asked[0].id, ClosingState::Superseded)]);
     assert_eq!(play.decide(play.asked[0].id, Decision::Verify), DecisionAnswer::Closed(ClosingState::Superseded));
     play.decide(play.asked[1].id, Decision::Verify);
-    assert_eq!(play.verdict(second), Some(Verdict::Accept));
+    assert_eq!(play.verdict(second), Some(Verdict::accept()));
 }
 
 #[test]
@@ -474,7 +465,7 @@ fn a_client_that_proves_nothing_cannot_end_a_login_elsewhere() {
     let unproved = play.start(&play.gateway());
     assert_eq!(play.rejected(unproved), Reason::Collision);
     play.decide(play.last_asked(), Decision::Verify);
-    assert_eq!(play.verdict(proved), Some(Verdict::Accept));
+    assert_eq!(play.verdict(proved), Some(Verdict::accept()));
 
     // And it takes the place of one that proved nothing.
     let mut play = Play::new();
@@ -483,7 +474,7 @@ fn a_client_that_proves_nothing_cannot_end_a_login_elsewhere() {
     assert_eq!(play.rejected(unproved), Reason::Collision);
     assert_eq!(play.closed, [(play.asked[0].id, ClosingState::Collision)]);
     play.decide(play.asked[1].id, Decision::Verify);
-    assert_eq!(play.verdict(proved), Some(Verdict::Accept));
+    assert_eq!(play.verdict(proved), Some(Verdict::accept()));
 
     // Between two that prove nothing the first one stays.
     let mut play = Play::new();
@@ -533,7 +524,7 @@ fn s09_twenty_five_logins_make_three_pushes_and_codes_still_work() {
     }
     assert_eq!(play.asked.len(), 3);
     let login = play.start(&play.request(&play.rdp, Some(&with_code(b"right", &play.code_now()))));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
 }
 
 #[test]
@@ -681,7 +672,7 @@ fn s16_only_devices_that_were_asked_may_answer() {
     assert_eq!(wrong, DecisionAnswer::SignatureInvalid);
     assert_eq!(play.verdict(login), None, "nothing of it counted");
     play.decide(challenge, Decision::Verify);
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
 }
 
 #[test]
@@ -762,14 +753,14 @@ fn s22_c038_a_code_is_taken_once_and_never_an_older_one_after_a_newer() {
     let mut play = Play::new();
     let (now, older) = (play.code_now(), play.code_at(-1));
     let login = play.start(&play.request(&play.gateway, Some(&now)));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
     for code in [now, older] {
         let login = play.start(&play.request(&play.gateway, Some(&code)));
         assert_eq!(play.rejected(login), Reason::CodeUsed);
     }
     play.go(30);
     let login = play.start(&play.request(&play.gateway, Some(&play.code_now())));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
 }
 
 #[test]
@@ -777,7 +768,7 @@ fn s22_s20_the_code_accepted_last_is_refused_without_end_and_counts_as_no_guess(
     let mut play = Play::new();
     let used = play.code_now();
     let login = play.start(&play.request(&play.gateway, Some(&used)));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
     // In the step after its own as well, and with a password that was wrong before.
     play.start(&play.request(&play.rdp, Some(b"wrong")));
     for seconds in [0, 30] {
@@ -795,7 +786,7 @@ fn s22_s20_the_code_accepted_last_is_refused_without_end_and_counts_as_no_guess(
     let scope = LimitScope::User(play.alice);
     assert_eq!(play.database.limits[&scope].limits, Limits::default(), "the wrong password is forgiven all the same");
     let login = play.start(&play.request(&play.gateway, Some(&play.code_now())));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
 }
 
 #[test]
@@ -803,7 +794,7 @@ fn s22_s20_a_code_older_than_the_last_one_counts_as_a_guess() {
     let mut play = Play::new();
     let older = play.code_at(-1);
     let login = play.start(&play.request(&play.gateway, Some(&play.code_now())));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
     for _ in 0..5 {
         let login = play.start(&play.request(&play.gateway, Some(&older)));
         assert_eq!(play.rejected(login), Reason::CodeUsed);
@@ -823,7 +814,7 @@ fn s23_c048_what_is_no_code_is_neither_compared_nor_counted() {
         }
     }
     let login = play.start(&play.request(&play.gateway, Some(&play.code_now())));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
 }
 
 #[test]
@@ -846,7 +837,7 @@ fn s67_a_wrong_password_burns_no_code_and_counts_as_no_wrong_code() {
         assert_eq!(play.rejected(login), Reason::PasswordWrong);
     }
     let login = play.start(&play.request(&play.rdp, Some(&with_code(b"right", &code))));
-    assert_eq!(play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(play.verdict(login), Some(Verdict::accept()));
 }
 
 #[test]
@@ -917,7 +908,7 @@ fn s97_s108_without_storage_nobody_is_let_in() {
     assert_eq!(play.verdict(login), None);
     play.available = true;
     play.decide(play.last_asked(), Decision::Verify);
-    assert_eq!(play.verdict(login), Some(Verdict::Accept), "the decision counts once it can be written");
+    assert_eq!(play.verdict(login), Some(Verdict::accept()), "the decision counts once it can be written");
 }
 
 #[test]

@@ -45,7 +45,7 @@ async fn s01_one_verify_sent_fifty_times_at_once_is_one_login() {
     for answer in answers {
         assert_eq!(answer.short(), "200 approved");
     }
-    assert_eq!(world.verdict().await, Verdict::Accept);
+    assert_eq!(world.verdict().await, Verdict::accept());
     assert_eq!(world.login_ends().await, ["accept approved"]);
 
     // The same fields under a fresh signature are the same; other fields are another decision.
@@ -79,7 +79,7 @@ async fn s01_two_phones_at_once_one_decision_counts() {
     short.sort();
     let verdict = world.verdict().await;
     match verdict {
-        Verdict::Accept => assert_eq!(short, ["200 approved", "409 challenge_closed"]),
+        Verdict::Accept(_) => assert_eq!(short, ["200 approved", "409 challenge_closed"]),
         _ => assert_eq!(short, ["200 denied", "409 challenge_closed"]),
     }
     assert_eq!(world.login_ends().await.len(), 1);
@@ -354,7 +354,7 @@ async fn s16_only_devices_that_were_asked_may_answer() {
     assert_eq!(world.decide(&phone, &challenge, Decision::Verify).await.short(), "403 device_removed");
     world.site.write(Write::SetDeviceState { id, from: DeviceState::Suspended, to: DeviceState::Active }).await;
     assert_eq!(world.decide(&phone, &challenge, Decision::Verify).await.short(), "200 approved");
-    assert_eq!(world.verdict().await, Verdict::Accept);
+    assert_eq!(world.verdict().await, Verdict::accept());
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn a_report_is_taken_for_ten_minutes_after_the_end() {
     let phone = world.phone(world.ada).await;
     let challenge = world.asked(&phone).await;
     assert_eq!(world.decide(&phone, &challenge, Decision::Verify).await.short(), "200 approved");
-    assert_eq!(world.verdict().await, Verdict::Accept);
+    assert_eq!(world.verdict().await, Verdict::accept());
     let report = world.decide(&phone, &challenge, Decision::DenyReport).await;
     assert_eq!(report.short(), "200 approved", "the state does not change");
     assert_eq!(world.records("challenge.reported").await.len(), 1);
@@ -455,6 +455,6 @@ async fn s23_a_code_typed_instead_must_be_six_digits() {
             source: Source::default(),
             retry: RetryKey::default(),
         });
-        assert_eq!(world.verdict().await == Verdict::Accept, code == right, "{code:?}");
+        assert_eq!(world.verdict().await == Verdict::accept(), code == right, "{code:?}");
     }
 }

@@ -84,7 +84,7 @@ async fn c093_a_device_without_a_push_subscription_gets_and_answers_challenges()
     assert!(row.push.is_none());
     let challenge = world.asked(&phone).await;
     assert_eq!(world.decide(&phone, &challenge, Decision::Verify).await.short(), "200 approved");
-    assert_eq!(world.verdict().await, countersign_domain::Verdict::Accept);
+    assert_eq!(world.verdict().await, countersign_domain::Verdict::accept());
 }
 
 #[tokio::test]

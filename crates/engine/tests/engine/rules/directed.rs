@@ -66,7 +66,7 @@ fn a_directory_checks_the_password_and_the_phone_decides() {
     let (device, asked) = (at.play.asked[0].devices[0], at.play.last_asked());
     let answer = at.play.decide_as(at.dora, device, asked, Decision::Verify, true);
     assert_eq!(answer, DecisionAnswer::Taken(ClosingState::Approved));
-    assert_eq!(at.play.verdict(login), Some(Verdict::Accept));
+    assert_eq!(at.play.verdict(login), Some(Verdict::accept()));
 }
 
 #[test]

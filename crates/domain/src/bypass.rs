@@ -1,0 +1,21 @@
+use crate::Timestamp;
+
+/// Leave to log on once without a second factor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bypass {
+    /// From this time on it is worth nothing.
+    pub until: Timestamp,
+    /// Why it was given, in the words of whoever gave it.
+    pub reason: String,
+    /// Who gave it.
+    pub issuer: String,
+    /// When.
+    pub issued_at: Timestamp,
+}
+
+impl Bypass {
+    /// Whether it still lets somebody in.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.issued_at <= now && now < self.until
+    }
+}

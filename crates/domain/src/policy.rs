@@ -1,0 +1,181 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{ResourceId, UserVerification};
+
+/// What holds at a resource beside who checks the first factor and who may log on. Stored as it serialises; what is
+/// missing there has its default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Groups of the directory; whoever logs on must be in every one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub require_groups: Vec<String>,
+    /// What a request carries, with [`crate::Primary::Radius`].
+    pub credential: Expects,
+    /// What may be asked at the login itself (Access-Challenge, RFC 2865 section 4.4). `None`: nothing ever is, for the
+    /// client cannot show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Methods>,
+    /// Whether the phone verifies its user before a Verify.
+    pub user_verification: UserVerification,
+    /// Whether a user may open a sign-in window there.
+    pub windows: bool,
+    /// Seconds for which an approval lets in one further login of the same user from the same source; zero: it does not.
+    pub remember: u32,
+    /// How the client writes names and passwords.
+    pub charset: Charset,
+    /// Attributes of an Access-Accept; those of all rules that fit, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reply: Vec<ReplyRule>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            require_groups: Vec::new(),
+            credential: Expects::Password,
+            prompt: None,
+            user_verification: UserVerification::None,
+            windows: false,
+            remember: 0,
+            charset: Charset::Utf8,
+            reply: Vec::new(),
+        }
+    }
+}
+
+/// What a request carries for the servers that check the first factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expects {
+    /// A password, or proof of one.
+    Password,
+    /// Nothing: the client has checked the user itself and asks whether the user may come in, as an RD Gateway does.
+    Nothing,
+}
+
+/// What a user may answer a prompt with; at least one is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Methods {
+    /// A code that the phone shows for this login, typed at the prompt.
+    pub code_to_phone: bool,
+    /// A number that the prompt shows, typed into the phone.
+    pub typed: bool,
+    /// A six-digit code of the account list, typed at the prompt.
+    pub totp: bool,
+}
+
+/// How a client writes User-Name and User-Password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Charset {
+    /// As RFC 2865 sections 5.1 and 5.2 say.
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// Western European Windows, a superset of Latin-1's printable characters.
+    #[serde(rename = "windows-1252")]
+    Windows1252,
+}
+
+/// Attributes for some.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplyRule {
+    /// For members of this group of the directory; `None`: for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What they get, in order.
+    pub attributes: Vec<ReplyAttribute>,
+}
+
+/// One attribute of an Access-Accept, as an administrator writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplyAttribute {
+    /// Its name in the dictionary.
+    pub name: String,
+    /// Its value as text.
+    pub value: String,
+}
+
+/// Requests of a client that are for another resource than its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatchRule {
+    /// What is looked at.
+    pub attribute: MatchAttribute,
+    /// What it must be, as text.
+    pub value: String,
+    /// What the request is for then.
+    pub resource: ResourceId,
+}
+
+/// What tells one kind of request of a client from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MatchAttribute {
+    /// RFC 2865 section 5.32.
+    #[serde(rename = "NAS-Identifier")]
+    NasIdentifier,
+    /// RFC 2865 section 5.4.
+    #[serde(rename = "NAS-IP-Address")]
+    NasIpAddress,
+    /// RFC 2865 section 5.30.
+    #[serde(rename = "Called-Station-Id")]
+    CalledStationId,
+    /// RFC 2865 section 5.41.
+    #[serde(rename = "NAS-Port-Type")]
+    NasPortType,
+    /// Microsoft, vendor 311, type 47.
+    #[serde(rename = "MS-Network-Access-Server-Type")]
+    MsNetworkAccessServerType,
+}
+
+impl MatchAttribute {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::NasIdentifier,
+        Self::NasIpAddress,
+        Self::CalledStationId,
+        Self::NasPortType,
+        Self::MsNetworkAccessServerType,
+    ];
+
+    /// Its name in RFCs and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NasIdentifier => "NAS-Identifier",
+            Self::NasIpAddress => "NAS-IP-Address",
+            Self::CalledStationId => "Called-Station-Id",
+            Self::NasPortType => "NAS-Port-Type",
+            Self::MsNetworkAccessServerType => "MS-Network-Access-Server-Type",
+        }
+    }
+
+    /// The attribute that a name means, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|attribute| attribute.as_str().eq_ignore_ascii_case(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_stored_has_its_default_and_what_is_unknown_is_refused() {
+        assert_eq!(serde_json::from_str::<Policy>("{}").unwrap(), Policy::default());
+        let policy = Policy {
+            prompt: Some(Methods { code_to_phone: true, typed: false, totp: true }),
+            user_verification: UserVerification::Preferred,
+            charset: Charset::Windows1252,
+            remember: 30,
+            ..Policy::default()
+        };
+        let text = serde_json::to_string(&policy).unwrap();
+        assert!(text.contains(r#""charset":"windows-1252""#), "{text}");
+        assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy);
+        // A policy of a later edition may ask for more than this one can hold.
+        assert!(serde_json::from_str::<Policy>(r#"{"surprise":true}"#).is_err());
+    }
+}
