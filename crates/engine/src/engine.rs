@@ -1,18 +1,21 @@
 use core::time::Duration;
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ClientId, ClosingState, Credential, Door, Entropy, LoginId, LoginRequest,
-    PASSWORD_POLICY, Reason, ResourceId, ThrottlePolicy, UserId, UserSnapshot, Verdict,
+    AuditEvent, Challenge, ClientId, ClosingState, Credential, Door, Entropy, LoginId, LoginRequest, PASSWORD_POLICY,
+    Reason, ResourceId, UserSnapshot, Verdict,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::{
-    Against, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PrimaryOutcome, Subject, Submission,
+    Against, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, Subject,
+    brake::Brake,
+    checks::Checks,
+    lane::{Busy, LaneState, Work},
     live::{Heard, Live, Pending, Stage},
     steps::{self, After, Step, View},
 };
@@ -57,118 +60,6 @@ pub struct Engine {
     checks: Checks,
     /// Lanes of unknown users whose work can be decided at once.
     ready: Vec<Lane>,
-}
-
-/// One lane: what is being done and what waits.
-#[derive(Default)]
-struct LaneState {
-    busy: Option<Busy>,
-    queue: VecDeque<Work>,
-    /// The login whose challenge is pending; at most one.
-    pending: Option<LoginId>,
-    /// Logins that a retry speaks for.
-    taken_over: Vec<LoginId>,
-}
-
-struct Busy {
-    work: Work,
-    tries: u8,
-    /// Set while the commit of the work is under way.
-    after: Option<Vec<After>>,
-}
-
-/// What a lane does, one after the other.
-#[derive(Debug, Clone)]
-pub(crate) enum Work {
-    /// A new login.
-    Begin(LoginId),
-    /// Its password was checked.
-    Password(LoginId, PrimaryOutcome),
-    /// A device decided.
-    Decide { ticket: u64, challenge: ChallengeId, submission: Box<Submission> },
-    /// A login that is turned away at the door.
-    Refuse(LoginId, Reason, Option<&'static str>),
-    /// A login ends without anybody's doing.
-    End(LoginId, Reason),
-    /// A login that a retry speaks for was heard again.
-    HeardAgain(LoginId),
-}
-
-impl Work {
-    const fn login(&self) -> Option<LoginId> {
-        match self {
-            Self::Begin(login)
-            | Self::Password(login, _)
-            | Self::Refuse(login, ..)
-            | Self::End(login, _)
-            | Self::HeardAgain(login) => Some(*login),
-            Self::Decide { .. } => None,
-        }
-    }
-}
-
-/// Passwords that directories are being asked about. Until their answers are counted as many wrong ones may come as are
-/// under way, and a directory that locks accounts counts every one.
-#[derive(Default)]
-pub(crate) struct Checks {
-    logins: HashMap<LoginId, (UserId, ThrottlePolicy)>,
-    of_user: HashMap<UserId, usize>,
-}
-
-impl Checks {
-    pub(crate) fn under_way(&self, user: UserId) -> usize {
-        self.of_user.get(&user).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn of(&self, login: LoginId) -> Option<(UserId, ThrottlePolicy)> {
-        self.logins.get(&login).copied()
-    }
-
-    fn begin(&mut self, login: LoginId, user: UserId, policy: ThrottlePolicy) {
-        if self.logins.insert(login, (user, policy)).is_none() {
-            *self.of_user.entry(user).or_default() += 1;
-        }
-    }
-
-    fn end(&mut self, login: LoginId) {
-        let Some((user, _)) = self.logins.remove(&login) else { return };
-        if let Some(count) = self.of_user.get_mut(&user) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.of_user.remove(&user);
-            }
-        }
-    }
-}
-
-/// Stops pushes of a resource whose client proves nothing, when too many come to nothing.
-#[derive(Default)]
-pub(crate) struct Brake {
-    unapproved: VecDeque<Duration>,
-    until: Option<Duration>,
-}
-
-impl Brake {
-    const WINDOW: Duration = Duration::from_secs(600);
-    const PAUSE: Duration = Duration::from_secs(900);
-
-    pub(crate) fn is_on(&self, now: Duration) -> bool {
-        self.until.is_some_and(|until| now < until)
-    }
-
-    /// Counts one that came to nothing; whether that puts the brake on.
-    fn count(&mut self, now: Duration, most: usize) -> bool {
-        while self.unapproved.front().is_some_and(|at| at.saturating_add(Self::WINDOW) <= now) {
-            self.unapproved.pop_front();
-        }
-        self.unapproved.push_back(now);
-        let trips = self.unapproved.len() >= most && !self.is_on(now);
-        if trips {
-            self.unapproved.clear();
-            self.until = Some(now.saturating_add(Self::PAUSE));
-        }
-        trips
-    }
 }
 
 impl Engine {
@@ -226,7 +117,7 @@ impl Engine {
 
     /// What is open.
     pub fn figures(&self) -> Figures {
-        Figures { logins: self.live.len(), pending: self.lanes.values().filter(|lane| lane.pending.is_some()).count() }
+        Figures { logins: self.live.len(), pending: self.lanes.values().map(|lane| lane.open.len()).sum() }
     }
 
     fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, out: &mut Vec<Effect>) {
@@ -315,7 +206,7 @@ impl Engine {
             return;
         }
         let Some(work) = state.queue.pop_front() else {
-            if state.pending.is_none() && state.taken_over.is_empty() {
+            if state.is_idle() {
                 self.lanes.remove(&lane);
             }
             return;
@@ -347,7 +238,7 @@ impl Engine {
         out: &mut Vec<Effect>,
     ) {
         let Some(state) = self.lanes.get_mut(&lane) else { return };
-        let Some(busy) = state.busy.as_mut().filter(|busy| busy.after.is_none()) else { return };
+        let Some(busy) = state.busy.as_ref().filter(|busy| busy.after.is_none()) else { return };
         let Ok(snapshot) = snapshot else {
             let work = busy.work.clone();
             self.fail_closed(lane, &work, &[], out);
@@ -357,7 +248,11 @@ impl Engine {
             now,
             entropy,
             live: &self.live,
-            pending: state.pending.and_then(|login| self.live.get(&login)),
+            open: state.open.iter().filter_map(|login| self.live.get(login)).collect(),
+            speaker: match &busy.work {
+                Work::HeardAgain(older) => state.speaker(*older).and_then(|login| self.live.get(&login)),
+                _ => None,
+            },
             snapshot: snapshot.as_deref(),
             brakes: &self.brakes,
             checks: &self.checks,
@@ -365,14 +260,15 @@ impl Engine {
         let step = steps::decide(&view, &busy.work, challenge);
         match step {
             Step::Commit { commit, after } => {
-                busy.after = Some(after);
+                if let Some(busy) = &mut state.busy {
+                    busy.after = Some(after);
+                }
                 out.push(Effect::Commit { lane, commit: Box::new(commit) });
             }
             Step::Free(after) => {
-                if let Work::Password(login, _) = &busy.work {
-                    self.checks.end(*login);
+                if let Some(Busy { work: Work::Password(login, _), .. }) = state.busy.take() {
+                    self.checks.end(login);
                 }
-                state.busy = None;
                 for step in after {
                     self.carry_out(now, lane, step, out);
                 }
@@ -420,7 +316,7 @@ impl Engine {
             Work::Decide { ticket, .. } => {
                 out.push(Effect::Answer { ticket: *ticket, answer: DecisionAnswer::Unavailable });
             }
-            Work::HeardAgain(_) => ends.extend(self.lanes.get(&lane).and_then(|state| state.pending)),
+            Work::HeardAgain(older) => ends.extend(self.lanes.get(&lane).and_then(|state| state.speaker(*older))),
             _ => {
                 ends.extend(work.login());
                 ends.extend(after.iter().filter_map(|step| match step {
@@ -486,7 +382,7 @@ impl Engine {
             self.deadlines.insert((due, login));
         }
         if let Some(state) = self.lanes.get_mut(&lane) {
-            state.pending = Some(login);
+            state.open.push(login);
         }
     }
 
@@ -501,7 +397,7 @@ impl Engine {
         pending.takeovers = pending.takeovers.saturating_add(1);
         self.set_pending(lane, to, pending);
         if let Some(state) = self.lanes.get_mut(&lane) {
-            state.taken_over.push(from);
+            state.take_over(from, to);
         }
         let verdict = Verdict::Unanswered { reason: Reason::Superseded };
         out.push(Effect::Verdict { login: from, door, verdict });
@@ -510,11 +406,7 @@ impl Engine {
     /// A login has its verdict. The logins that it spoke for are forgotten with it.
     fn end(&mut self, lane: Lane, login: LoginId, verdict: Verdict, out: &mut Vec<Effect>) {
         let door = self.forget(login);
-        let mut spoken_for = Vec::new();
-        if let Some(state) = self.lanes.get_mut(&lane).filter(|state| state.pending == Some(login)) {
-            state.pending = None;
-            spoken_for = std::mem::take(&mut state.taken_over);
-        }
+        let spoken_for = self.lanes.get_mut(&lane).map(|state| state.close(login)).unwrap_or_default();
         for older in spoken_for {
             self.forget(older);
         }

@@ -9,8 +9,11 @@
 //! racing decision) is decided anew from a fresh snapshot; one that cannot be written ends in a reject.
 #![warn(missing_docs)]
 
+mod brake;
+mod checks;
 mod engine;
 mod io;
+mod lane;
 mod live;
 mod record;
 mod steps;

@@ -1,11 +1,11 @@
 //! A login begins: its first factor.
 
 use countersign_domain::{
-    Commit, Credential, LimitScope, LoginId, Primary, Reason, Secret, UserOrigin, UserSnapshot, Write, is_code,
+    Commit, Credential, LimitScope, LoginId, Primary, Reason, Secret, UserOrigin, UserSnapshot, is_code,
     split_appended_code,
 };
 
-use super::{After, NOTHING, Step, View, refuse, refuse_and, refuse_because, second};
+use super::{After, NOTHING, Step, View, code, counters::Counters, refuse, refuse_and, refuse_because, second};
 use crate::{Against, PrimaryOutcome, live::Live, record};
 
 pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
@@ -26,9 +26,9 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
                 return refuse(view, live, Reason::UserDisabled, Vec::new());
             }
             match credential {
-                Credential::None => second::push(view, live, snapshot, Vec::new()),
+                Credential::None => second::ask(view, live, snapshot, Counters::of(snapshot)),
                 Credential::Password(code) if is_code(code.expose()) => {
-                    second::code(view, live, snapshot, code.expose(), None)
+                    code::code(view, live, snapshot, code.expose(), Counters::of(snapshot))
                 }
                 // Not a code, so it is not compared with one and does not count as a wrong one.
                 Credential::Password(_) => refuse(view, live, Reason::CodeWrong, Vec::new()),
@@ -47,9 +47,9 @@ fn first(view: &View<'_>, live: &Live, typed: &Secret) -> Step {
         // Nobody has the name, or the user has gone: the same work as for somebody (S107).
         return check(view, live, None, password);
     };
-    if view.pending.is_some_and(|pending| pending.is_retried_by(live)) && snapshot.user.enabled {
+    if view.open.iter().any(|pending| pending.is_retried_by(live)) && snapshot.user.enabled {
         // The credential equals the one that was checked for the pending login.
-        return second::push(view, live, snapshot, Vec::new());
+        return second::ask(view, live, snapshot, Counters::of(snapshot));
     }
     let (_, limits) = snapshot.limits(LimitScope::User(snapshot.user.id));
     let left = limits.password().left(&live.policy, view.now.wall);
@@ -93,9 +93,9 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) ->
         let reason = if outcome == PrimaryOutcome::Busy { Reason::Limited } else { Reason::UserUnknown };
         return refuse(view, live, reason, Vec::new());
     };
-    let scope = LimitScope::User(snapshot.user.id);
-    let (expected, mut limits) = snapshot.limits(scope);
-    if !limits.password().allows(&live.policy, view.now.wall) {
+    let mut counters = Counters::of(snapshot);
+    let scope = counters.everywhere();
+    if !counters.get(scope).password().allows(&live.policy, view.now.wall) {
         // Passwords are checked side by side: of many that were sent at once, those behind the last one that counts tell
         // nothing (S21).
         return refuse(view, live, Reason::Limited, Vec::new());
@@ -103,22 +103,24 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) ->
     match outcome {
         PrimaryOutcome::Busy => refuse(view, live, Reason::Limited, Vec::new()),
         PrimaryOutcome::Wrong => {
-            let pauses = limits.password_mut().failed(&live.policy, view.now.wall);
+            let pauses = counters.change(scope, |limits| limits.password_mut().failed(&live.policy, view.now.wall));
             let alert = pauses.then(|| record::alert(live, view.now.wall, "password_paused"));
-            let writes = vec![Write::SetLimits { scope, expected, limits }];
-            refuse_and(view, live, Reason::PasswordWrong, writes, alert.into_iter().collect())
+            refuse_and(view, live, Reason::PasswordWrong, counters.writes(), alert.into_iter().collect())
         }
         PrimaryOutcome::Refused(word) => refuse_because(view, live, Reason::AccountRefused, Some(word)),
         PrimaryOutcome::Unavailable(word) => refuse_because(view, live, Reason::Unavailable, Some(word)),
         PrimaryOutcome::Right if !snapshot.user.enabled => refuse(view, live, Reason::UserDisabled, Vec::new()),
         PrimaryOutcome::Right => {
             // Of a wrong one that was counted in the meantime nobody knows whether the directory saw it before or after.
+            let newest = counters.get(scope).password().newest();
             let first = live.request.resource.primary != Primary::Directory
-                || limits.password().newest().is_none_or(|newest| newest < live.started.wall);
-            let forgiven = (first && limits.password_mut().succeeded()).then_some((expected, limits));
+                || newest.is_none_or(|newest| newest < live.started.wall);
+            if first {
+                counters.change_if(scope, |limits| limits.password_mut().succeeded());
+            }
             match split(Some(snapshot), typed).1 {
-                Some(code) => second::code(view, live, snapshot, code, forgiven),
-                None => second::push(view, live, snapshot, forgiven.into_iter().collect()),
+                Some(code) => code::code(view, live, snapshot, code, counters),
+                None => second::ask(view, live, snapshot, counters),
             }
         }
     }
@@ -130,10 +132,9 @@ pub(super) fn late(view: &View<'_>, login: LoginId, outcome: PrimaryOutcome) -> 
     else {
         return NOTHING;
     };
-    let scope = LimitScope::User(snapshot.user.id);
-    let (expected, mut limits) = snapshot.limits(scope);
-    limits.password_mut().failed(&policy, view.now.wall);
-    let commit = Commit { writes: vec![Write::SetLimits { scope, expected, limits }], audit: Vec::new() };
+    let mut counters = Counters::of(snapshot);
+    counters.change(counters.everywhere(), |limits| limits.password_mut().failed(&policy, view.now.wall));
+    let commit = Commit { writes: counters.writes(), audit: Vec::new() };
     Step::Commit { commit, after: Vec::new() }
 }
 

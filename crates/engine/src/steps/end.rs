@@ -4,7 +4,7 @@ use countersign_domain::{
     Closing, ClosingState, Commit, LimitScope, LoginResult, Reason, UserSnapshot, Verdict, Write,
 };
 
-use super::{After, Step, View, push_scope, second};
+use super::{After, Step, View, push_scope};
 use crate::{live::Live, live::Stage, record};
 
 /// Nobody answered in time, the client has gone, or a newer request took its place on the wire.
@@ -62,18 +62,6 @@ pub(super) fn refused(view: &View<'_>, live: &Live, snapshot: &UserSnapshot) -> 
 pub(super) fn unapproved(live: &Live) -> Option<After> {
     let resource = &live.request.resource;
     (!resource.proves_user()).then_some(After::Unapproved { resource: resource.id })
-}
-
-/// A login that a retry speaks for was heard again: two clients are alive, and one of them is somebody else. That is an
-/// alert also from one known place, unlike other collisions: the retry has copied the place with the other marks.
-pub(super) fn heard_again(view: &View<'_>, older: &Live) -> Step {
-    if older.stage != Stage::TakenOver {
-        return Step::Free(Vec::new());
-    }
-    let Some(newer) = view.pending else { return Step::Free(Vec::new()) };
-    let (write, mut audit, after) = second::close_collided(view, newer);
-    audit.push(record::alert(older, view.now.wall, "collision"));
-    Step::Commit { commit: Commit { writes: write.into_iter().collect(), audit }, after }
 }
 
 /// The scope of a report: the whole account (S10).

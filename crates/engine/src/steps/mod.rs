@@ -2,8 +2,12 @@
 //! to write and what follows when that is durable.
 
 mod begin;
+mod code;
+mod counters;
 mod decide;
 mod end;
+mod meet;
+mod push;
 mod second;
 
 use core::time::Duration;
@@ -14,20 +18,17 @@ use countersign_domain::{
     Reason, ResourceId, Secret, UserId, UserSnapshot, Verdict, Write,
 };
 
-use crate::{
-    Against, DecisionAnswer, Now,
-    engine::{Brake, Checks, Work},
-    live::Live,
-    record,
-};
+use crate::{Against, DecisionAnswer, Now, brake::Brake, checks::Checks, lane::Work, live::Live, record};
 
 /// Everything that a step may look at.
 pub(crate) struct View<'a> {
     pub(crate) now: Now,
     pub(crate) entropy: &'a dyn Entropy,
     pub(crate) live: &'a HashMap<LoginId, Live>,
-    /// The login of this user whose challenge is pending.
-    pub(crate) pending: Option<&'a Live>,
+    /// The logins of this user whose challenges are pending.
+    pub(crate) open: Vec<&'a Live>,
+    /// Of a login that was heard again after a retry took it over: the retry.
+    pub(crate) speaker: Option<&'a Live>,
     pub(crate) snapshot: Option<&'a UserSnapshot>,
     pub(crate) brakes: &'a HashMap<ResourceId, Brake>,
     pub(crate) checks: &'a Checks,
@@ -65,7 +66,7 @@ pub(crate) fn decide(view: &View<'_>, work: &Work, challenge: Option<&Challenge>
             live(login).map_or(NOTHING, |live| refuse_because(view, live, *reason, *detail))
         }
         Work::End(login, reason) => live(login).map_or(NOTHING, |live| end::end(view, live, *reason)),
-        Work::HeardAgain(login) => live(login).map_or(NOTHING, |live| end::heard_again(view, live)),
+        Work::HeardAgain(login) => live(login).map_or(NOTHING, |live| meet::heard_again(view, live)),
         Work::Decide { ticket, challenge: id, submission } => {
             decide::decide(view, *ticket, challenge.filter(|challenge| challenge.id == *id), submission)
         }
