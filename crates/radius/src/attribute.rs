@@ -23,7 +23,7 @@ pub mod vendor {
     pub const MS_CHAP2_RESPONSE: u8 = 25;
     /// RFC 2548 section 2.3.3.
     pub const MS_CHAP2_SUCCESS: u8 = 26;
-    /// MS-RNAP section 2.2.1.14.
+    /// MS-RNAP section 2.2.1.11.
     pub const MS_NETWORK_ACCESS_SERVER_TYPE: u8 = 47;
 }
 

@@ -17,7 +17,9 @@
 mod attribute;
 mod authenticator;
 mod credential;
+pub mod dictionary;
 mod encode;
+mod named;
 #[cfg(feature = "oracles")]
 pub mod oracles;
 mod packet;
@@ -34,6 +36,7 @@ pub use attribute::{
 pub use authenticator::MessageAuthenticator;
 pub use credential::{Credential, CredentialError, chap_matches};
 pub use encode::{EncodeError, encode_reply, encode_request};
+pub use named::{NamedAttribute, NamedError, ValueFault, describe, reply_attributes};
 pub use packet::{Attributes, Authenticator, Code, Identifier, PacketError, PacketView, Repeated, limits};
 pub use password::{PasswordError, PasswordForm, UserPassword};
 pub use secret::{SecretPolicyError, SecretStrength, SharedSecret};

@@ -8,9 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::{
-    AttributeList, AttributeType, Authenticator, Code, Credential, EncodeError, Identifier, Limits, LocalSocket,
-    MessageAuthenticatorRule, PacketView, Proof, Received, RequestError, SharedSecret, TransactionKey,
-    TransactionTable, UserPassword, encode_reply, encode_request, limits, verify_reply, verify_request,
+    Attribute, AttributeList, AttributeType, Authenticator, Code, Credential, EncodeError, Identifier, Limits,
+    LocalSocket, MessageAuthenticatorRule, NamedAttribute, PacketView, Proof, Received, RequestError, SharedSecret,
+    TransactionKey, TransactionTable, UserPassword, VendorSpecific, describe,
+    dictionary::{self, Place},
+    encode_reply, encode_request, limits, verify_reply, verify_request,
 };
 
 /// A datagram as it comes from the network.
@@ -62,6 +64,51 @@ pub fn radius_packet(datagram: &[u8]) {
     }
     replies_to(&packet, &secret);
     requests_with(&packet, &secret);
+}
+
+/// A reply attribute as an administrator writes it, and octets as attributes.
+///
+/// Laws: nothing panics; what is taken is one attribute that a policy may name, of a length that the wire has room for;
+/// its name and value say the same octets again, and so does what they are described as; nothing that a policy may not
+/// name is made by way of a number.
+///
+/// # Panics
+/// Where a law is broken.
+pub fn reply_attribute(input: &[u8]) {
+    let mut rest = input;
+    while let Some((&[kind, length], _)) = rest.split_first_chunk::<2>() {
+        let Some((whole, after)) = rest.split_at_checked(usize::from(length).max(2)) else { break };
+        let value = whole.get(2..).unwrap_or_default();
+        let described = describe(&Attribute { kind: AttributeType(kind), value });
+        assert!(described.iter().all(|line| line.contains(" = ") && !line.chars().any(char::is_control)));
+        rest = after;
+    }
+    let Ok(text) = core::str::from_utf8(input) else { return };
+    let Ok(named) = text.parse::<NamedAttribute>() else { return };
+    let octets = |named: &NamedAttribute| {
+        let mut list = AttributeList::new();
+        assert_eq!(named.push_to(&mut list), Ok(()));
+        list
+    };
+    let list = octets(&named);
+    assert!((3..=255).contains(&list.octets().len()));
+    assert_eq!(list.iter().count(), 1);
+    let Some(attribute) = list.iter().next() else { unreachable!("one was counted") };
+    assert_eq!(attribute.kind, named.kind());
+    let specific = VendorSpecific::parse(attribute.value).filter(|_| attribute.kind == AttributeType::VENDOR_SPECIFIC);
+    let (vendor, kind) = match specific.map(|specific| (specific.vendor, specific.attributes().next())) {
+        Some((vendor, inner)) => (Some(vendor), inner.map_or(0, |inner| inner.kind)),
+        None => (None, attribute.kind.0),
+    };
+    let place = dictionary::by_number(vendor, kind).map(|definition| definition.place);
+    assert!(!matches!(place, Some(Place::Elsewhere(_) | Place::Secret(_))));
+    assert_eq!(NamedAttribute::new(&named.name(), named.value()).as_ref(), Ok(&named));
+    assert_eq!(named.to_string().parse().as_ref(), Ok(&named));
+    let described = describe(&attribute).join("");
+    let Ok(again) = described.parse::<NamedAttribute>() else {
+        unreachable!("{described:?} is what {named:?} is described as")
+    };
+    assert_eq!(octets(&again), list);
 }
 
 fn replies_to(packet: &PacketView<'_>, secret: &SharedSecret) {

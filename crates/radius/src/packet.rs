@@ -20,6 +20,9 @@ pub mod limits {
     pub const PROXY_STATES: usize = 10;
     /// Most octets of Proxy-State values together in a received request; ours.
     pub const PROXY_STATE_OCTETS: usize = 1024;
+    /// Most octets of attributes that a policy adds to an Access-Accept; ours. It leaves room for Proxy-State and for as
+    /// much again from an upstream server.
+    pub const POLICY: usize = 1500;
 }
 
 /// Packet type (RFC 2865 section 4, RFC 5997 section 2, RFC 7930 section 4).

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod laws;
+mod named;
 mod packets;
 mod passwords;
 mod replies;

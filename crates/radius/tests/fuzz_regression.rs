@@ -34,3 +34,10 @@ fn s45_radius_table() {
     assert!(replayed > 0, "the folder is empty");
     assert_eq!(broken, [""; 0]);
 }
+
+#[test]
+fn s55_reply_attribute() {
+    let (replayed, broken) = replay("reply_attribute", oracles::reply_attribute).expect("the folder is there");
+    assert!(replayed > 0, "the folder is empty");
+    assert_eq!(broken, [""; 0]);
+}

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{hex, list};
 use crate::{
     AttributeType, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, Proof, SharedSecret,
-    UserPassword, encode_request, oracles, verify_request,
+    UserPassword, dictionary, encode_request, oracles, verify_request,
 };
 
 /// Octets that look like a packet more often than noise does.
@@ -27,6 +27,32 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
         packet.extend(vec![0xff; padding]);
         packet
     })
+}
+
+/// A name that is known, or nearly, and a value that fits one of the forms.
+fn reply_attribute() -> impl Strategy<Value = String> {
+    let names: Vec<&str> = dictionary::all().map(|definition| definition.name).collect();
+    let name = prop_oneof![
+        4 => prop::sample::select(names).prop_map(str::to_owned),
+        1 => (any::<u32>(), any::<u8>()).prop_map(|(vendor, kind)| format!("26.{vendor}.{kind}")),
+        1 => any::<u8>().prop_map(|kind| format!("26.311.{kind}")),
+    ];
+    let value = prop_oneof![
+        any::<String>(),
+        any::<u32>().prop_map(|number| number.to_string()),
+        vec(any::<u8>(), 0..260)
+            .prop_map(|octets| { octets.iter().fold("0x".to_owned(), |text, octet| format!("{text}{octet:02x}")) }),
+        any::<[u8; 4]>().prop_map(|octets| std::net::Ipv4Addr::from(octets).to_string()),
+        any::<[u8; 16]>().prop_map(|octets| std::net::Ipv6Addr::from(octets).to_string()),
+        (any::<[u8; 16]>(), 0..130_u32).prop_map(|(octets, length)| {
+            let kept = u128::from_be_bytes(octets) & !u128::MAX.checked_shr(length).unwrap_or_default();
+            format!("{}/{length}", std::net::Ipv6Addr::from(kept))
+        }),
+        any::<[u16; 4]>().prop_map(|[a, b, c, d]| format!("{a:x}:{b:x}:{c:x}:{d:x}")),
+        "\"[ -~]{0,40}\"",
+    ];
+    let tag = prop_oneof![3 => Just(String::new()), 1 => (0..40_u8).prop_map(|tag| format!(":{tag}"))];
+    (name, tag, value).prop_map(|(name, tag, value)| format!("{name}{tag} = {value}"))
 }
 
 proptest! {
@@ -72,6 +98,16 @@ proptest! {
     #[test]
     fn s44_the_bounds_of_a_forgetful_table_hold(first in any::<u8>(), operations in vec(any::<u8>(), 0..600)) {
         oracles::radius_table(&[&[first | 1], operations.as_slice()].concat());
+    }
+
+    #[test]
+    fn laws_of_reply_attributes_over_noise(octets in vec(any::<u8>(), 0..300)) {
+        oracles::reply_attribute(&octets);
+    }
+
+    #[test]
+    fn s55_laws_of_reply_attributes(text in reply_attribute()) {
+        oracles::reply_attribute(text.as_bytes());
     }
 
     #[test]
