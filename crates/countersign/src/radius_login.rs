@@ -11,7 +11,7 @@ use countersign_api::admin::to_vec;
 use countersign_domain::HostileText;
 use countersign_radius::{
     AttributeList, AttributeType, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError,
-    SharedSecret, UserPassword, encode_request, verify_reply,
+    SharedSecret, UserPassword, describe, encode_request, verify_reply,
 };
 use serde::Serialize;
 use tokio::{
@@ -83,6 +83,8 @@ struct Report {
     server: String,
     /// The Reply-Messages.
     messages: Vec<String>,
+    /// The other attributes of the reply, as `Name = value`.
+    attributes: Vec<String>,
     /// What else is known, for people.
     detail: Option<String>,
 }
@@ -120,9 +122,9 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, r
         },
         Outcome::Silence(silence) => (NO_ANSWER, "no_answer", Some(silence.explained(&attempt))),
     };
-    let messages = match outcome {
-        Outcome::Reply(reply) => reply.messages,
-        Outcome::Silence(_) => Vec::new(),
+    let (messages, attributes) = match outcome {
+        Outcome::Reply(reply) => (reply.messages, reply.attributes),
+        Outcome::Silence(_) => (Vec::new(), Vec::new()),
     };
     if reader == Reader::Script {
         let report = Report {
@@ -131,6 +133,7 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, r
             user: user.to_string(),
             server: server.to_string(),
             messages: messages.iter().map(ToString::to_string).collect(),
+            attributes,
             detail,
         };
         json_line(out, &report)?;
@@ -150,6 +153,9 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, r
     }
     for message in &messages {
         writeln!(out, "message: {message}")?;
+    }
+    for attribute in &attributes {
+        writeln!(out, "attribute: {attribute}")?;
     }
     Ok(code)
 }
@@ -199,6 +205,8 @@ impl fmt::Display for Usage {
 struct Reply {
     code: Code,
     messages: Vec<HostileText>,
+    /// All others that were sent for the client, escaped.
+    attributes: Vec<String>,
 }
 
 /// What came of it.
@@ -339,8 +347,16 @@ impl Attempt {
         let rule = MessageAuthenticatorRule::Required;
         let packet: PacketView<'_> = verify_reply(datagram, &self.authenticator, self.identifier, &self.secret, rule)?;
         let messages = packet.attributes(AttributeType::REPLY_MESSAGE).map(HostileText::new).collect();
-        Ok(Reply { code: packet.code(), messages })
+        let said = [AttributeType::REPLY_MESSAGE, AttributeType::MESSAGE_AUTHENTICATOR, AttributeType::PROXY_STATE];
+        let others = packet.iter().filter(|attribute| !said.contains(&attribute.kind));
+        let attributes = others.flat_map(|attribute| describe(&attribute)).map(|text| escaped(&text)).collect();
+        Ok(Reply { code: packet.code(), messages, attributes })
     }
+}
+
+/// The whole of a text, which may be longer than a [`HostileText`].
+fn escaped(text: &str) -> String {
+    text.chars().map(|sign| HostileText::from(&*sign.encode_utf8(&mut [0; 4])).to_string()).collect()
 }
 
 /// Goes off every `period`, the first time one period from `start`.
@@ -403,6 +419,8 @@ mod tests {
                 let request = PacketView::parse(&buffer[..length]).unwrap();
                 let mut attributes = AttributeList::new();
                 attributes.push_text(AttributeType::REPLY_MESSAGE, message).unwrap();
+                attributes.push_vendor(9, 1, "shell:priv-lvl=15\u{202e}".as_bytes()).unwrap();
+                attributes.push(AttributeType::CLASS, &[0xff; 253]).unwrap();
                 let Some(code) = code else { continue };
                 let reply = encode_reply(code, &request, &SharedSecret::new(secret), &attributes).unwrap();
                 socket.send_to(&reply, from).await.unwrap();
@@ -446,7 +464,8 @@ mod tests {
             let address = server(vec![Some(code)], SECRET, "hi\x1b[2J").await;
             let (found, out, err) = said(&args(address)).await;
             assert_eq!((found, err.as_str()), (exit, ""));
-            assert!(out.starts_with(word) && out.ends_with("message: hi\\u{1b}[2J\n"), "{out}");
+            assert!(out.starts_with(word) && out.contains("message: hi\\u{1b}[2J\n"), "{out}");
+            assert!(out.contains("\nattribute: Cisco-AVPair = shell:priv-lvl=15\\u{202e}\n"), "{out}");
         }
     }
 
@@ -485,6 +504,9 @@ mod tests {
             assert!(report["seconds"].as_f64().unwrap() < 30.0);
             let messages = code.map_or_else(Vec::new, |_| vec!["hi\\u{1b}[2J"]);
             assert_eq!(report["messages"], serde_json::json!(messages));
+            let class = format!("Class = 0x{}", "ff".repeat(253));
+            let attributes = code.map_or_else(Vec::new, |_| vec!["Cisco-AVPair = shell:priv-lvl=15\\u{202e}", &class]);
+            assert_eq!(report["attributes"], serde_json::json!(attributes));
             assert_eq!(report["detail"].is_string(), matches!(exit, REJECTED | NO_ANSWER), "{report}");
         }
         let (code, out, err) = said_to(&Args { user: String::new(), ..args(DEFAULT_SERVER) }, Reader::Script).await;
