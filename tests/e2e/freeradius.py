@@ -1,0 +1,228 @@
+"""FreeRADIUS on loopback, in the roles that Microsoft's NPS has around the server: below it, above it, and both in one."""
+
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import free_port, need, wait_until
+
+MODULES = "/usr/lib/freeradius"
+DICTIONARY = "/usr/share/freeradius/dictionary"
+
+# Without a password, or another proof of one, a request asks whether a user may come in: NPS answers from its network
+# policies, "allow clients to connect without negotiating an authentication method". This one lets in whom `users` names.
+AUTHORISE = """
+    if (!&User-Password && !&CHAP-Password && !&MS-CHAP-Response && !&MS-CHAP2-Response) {
+      update control {
+        Auth-Type := Accept
+      }
+      files {
+        noop = reject
+      }
+    }
+    else {
+      chap
+      mschap
+      files
+      pap
+    }
+"""
+
+
+def quoted(text: str) -> str:
+    return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+@dataclass
+class Account:
+    """A user whom the server below knows, and what its Accept brings him."""
+
+    name: str
+    password: str
+    reply: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        replies = ",\n".join(f"\t{attribute}" for attribute in self.reply)
+        # By condition, since a backslash in the first column means itself.
+        return f"DEFAULT User-Name == {quoted(self.name)}, Cleartext-Password := {quoted(self.password)}\n{replies}\n"
+
+
+@dataclass
+class Home:
+    """A server that requests are passed on to."""
+
+    server: tuple[str, int]
+    secret: str
+    source: str
+    window: int
+
+    def text(self) -> str:
+        # NPS calls a server dead after its window and asks it again later; here it is asked on and on.
+        return f"""
+home_server home {{
+  type = auth
+  ipaddr = {self.server[0]}
+  port = {self.server[1]}
+  secret = {quoted(self.secret)}
+  src_ipaddr = {self.source}
+  response_window = {self.window}
+  zombie_period = 120
+  revive_interval = 60
+  status_check = none
+  max_outstanding = 65536
+}}
+home_server_pool home {{
+  type = fail-over
+  home_server = home
+}}
+realm home {{
+  auth_pool = home
+  nostrip
+}}
+"""
+
+
+class FreeRADIUS:
+    """One server. `clients` are addresses with their secrets; `authorise` is a policy in FreeRADIUS's language."""
+
+    def __init__(
+        self,
+        folder: Path,
+        clients: dict[str, str],
+        *,
+        accounts: list[Account] = (),
+        home: Home | None = None,
+        authorise: str = AUTHORISE,
+        message_authenticator: bool = True,
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        kind: str = "auth",
+        inside: Callable[..., list[str]] = lambda *command: list(command),
+    ):
+        """`kind` is what the port is for, `auth` or `acct`; `inside` makes the command that runs it somewhere else."""
+        need("freeradius")
+        self.inside = inside
+        folder.mkdir()
+        self.folder, self.address = folder, (address, port or free_port(socket.SOCK_DGRAM))
+        self.log = folder / "log"
+        (folder / "users").write_text("".join(account.line() for account in accounts))
+        (folder / "dictionary").write_text(f"$INCLUDE {DICTIONARY}\n")
+        listed = "".join(
+            f"client c{at} {{\n  ipaddr = {address}\n  secret = {quoted(secret)}\n  require_message_authenticator = no\n}}\n"
+            for at, (address, secret) in enumerate(clients.items())
+        )
+        # 3.2.1 is older than the answer to CVE-2024-3596; this makes its replies those of a patched NPS, where the
+        # attribute comes first. What a home server answered begins anew, so there it is said again, and comes later.
+        sign = "update reply {\n      Message-Authenticator := 0x00\n    }" if message_authenticator else ""
+        config = folder / "radiusd.conf"
+        config.touch(mode=0o600)
+        config.write_text(f"""
+prefix = /usr
+localstatedir = {folder}
+logdir = {folder}
+run_dir = {folder}
+libdir = {MODULES}
+max_request_time = 120
+cleanup_delay = 5
+max_requests = 16384
+security {{
+  allow_vulnerable_openssl = yes
+  reject_delay = 0
+}}
+thread pool {{
+  start_servers = 4
+  max_servers = 16
+  min_spare_servers = 2
+  max_spare_servers = 8
+}}
+{listed}
+proxy_requests = {"yes" if home else "no"}
+proxy server {{
+  default_fallback = no
+}}
+{home.text() if home else ""}
+modules {{
+  always ok {{
+    rcode = ok
+  }}
+  files {{
+    filename = {folder}/users
+  }}
+  pap {{
+  }}
+  chap {{
+  }}
+  mschap {{
+    use_mppe = yes
+    with_ntdomain_hack = yes
+  }}
+}}
+server default {{
+  listen {{
+    type = {kind}
+    ipaddr = {address}
+    port = {self.address[1]}
+  }}
+  authorize {{
+    {sign}
+{authorise}
+  }}
+  authenticate {{
+    Auth-Type PAP {{
+      pap
+    }}
+    Auth-Type CHAP {{
+      chap
+    }}
+    Auth-Type MS-CHAP {{
+      mschap
+    }}
+  }}
+  preacct {{
+    ok
+  }}
+  accounting {{
+    ok
+  }}
+  post-auth {{
+    {sign}
+    Post-Auth-Type REJECT {{
+      {sign}
+    }}
+  }}
+}}
+""")
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> "FreeRADIUS":
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.inside("freeradius", "-f", "-xx", "-l", "stdout", "-d", str(self.folder), "-n", "radiusd"),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+        def ready():
+            assert self.process.poll() is None, f"freeradius ended:\n{self.text()[-3000:]}"
+            return "Ready to process requests" in self.text()
+
+        wait_until(ready, what="freeradius is ready")
+        return self
+
+    def stop(self) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def received(self) -> int:
+        """How many Access-Requests have come."""
+        return self.text().count(") Received Access-Request")

@@ -1,0 +1,70 @@
+"""A VPN, all of it real: OpenVPN with its RADIUS plugin, countersign, countersign phone."""
+
+import pytest
+
+from harness import wait_until
+from vpn import Tunnel
+
+
+@pytest.fixture
+def tunnel(server, tmp_path):
+    """radiusplugin 2.1 sends no Message-Authenticator."""
+    tunnel = Tunnel(tmp_path, server.resource("--no-require-message-authenticator"))
+    yield tunnel
+    tunnel.stop()
+
+
+def waiting(tunnel, user) -> None:
+    """Until the phone could be asked."""
+    wait_until(lambda: tunnel.resource.server.logins(user.name), what="a login")
+
+
+def test_verify_opens_the_tunnel_and_nothing_else_does(tunnel, user):
+    alice = user()
+    tunnel.start(tunnel.plugin())
+    client = tunnel.dial(alice.name, alice.password)
+    waiting(tunnel, alice)
+    assert not tunnel.reachable()
+    alice.phone.answer("verify")
+    assert client.outcome() == "connected", client.text()
+    assert tunnel.reachable()
+    [verdict] = tunnel.resource.server.verdicts(user_typed=alice.name)
+    assert (verdict["result"], verdict["reason"]) == ("accept", "approved")
+
+
+def test_deny_keeps_it_shut(tunnel, user):
+    alice = user()
+    tunnel.start(tunnel.plugin())
+    client = tunnel.dial(alice.name, alice.password)
+    alice.phone.answer("deny")
+    assert client.outcome() == "refused", client.text()
+    assert not tunnel.reachable()
+    [verdict] = tunnel.resource.server.verdicts(user_typed=alice.name)
+    assert verdict["reason"] == "denied"
+
+
+def test_a_wrong_password_keeps_it_shut_and_asks_no_phone(tunnel, user):
+    alice = user()
+    watcher = alice.phone.watch("verify")
+    tunnel.start(tunnel.plugin())
+    client = tunnel.dial(alice.name, "wrong")
+    assert client.outcome() == "refused", client.text()
+    assert watcher.poll() is None, "the phone was asked"
+
+
+def test_s45_a_plugin_that_asks_again_each_second_asks_the_phone_once(tunnel, user):
+    """It does so under the same identifier with another authenticator, so that none is a retransmission."""
+    alice = user()
+    tunnel.start(tunnel.plugin(wait=1, tries=20))
+    client = tunnel.dial(alice.name, alice.password)
+    wait_until(lambda: len(tunnel.radius.requests) >= 3, what="three requests")
+    alice.phone.answer("verify")
+    assert client.outcome() == "connected", client.text()
+    first, *others = tunnel.radius.requests
+    assert all(one[1] == first[1] and one[4:20] != first[4:20] for one in others)
+    logins = tunnel.resource.server.logins(alice.name)
+    assert len(logins) == len(tunnel.radius.requests)
+    asked = [one for one in tunnel.resource.server.audit(event="login.challenged") if one["login"] in logins]
+    assert len(asked) == 1, asked
+    reasons = [one["reason"] for one in tunnel.resource.server.verdicts(user_typed=alice.name)]
+    assert reasons == ["superseded"] * (len(logins) - 1) + ["approved"]
