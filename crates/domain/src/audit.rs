@@ -80,6 +80,15 @@ kinds! {
     ServerStarted = "server.started",
     /// The server stopped in order.
     ServerStopped = "server.stopped",
+    /// The database was put back from a copy: what was recorded after that copy, until now, is gone.
+    ServerRestored = "server.restored",
+    /// A copy of the database was made.
+    BackupMade = "backup.made",
+}
+
+impl EventKind {
+    /// What happened to the database as a whole; few, and found without reading the others.
+    pub const MILESTONES: [Self; 2] = [Self::BackupMade, Self::ServerRestored];
 }
 
 /// One thing that happened, before it has its place in the chain.

@@ -192,4 +192,12 @@ pub enum Write {
     SetDirectory(Box<Directory>),
     /// Removes a directory. Condition: it exists; no resource uses it and no user comes from it.
     RemoveDirectory(DirectoryId),
+    /// Ends what was open in a database that was put back from a copy (S95): pending challenges are cancelled, open
+    /// activations burnt, bypasses gone, and no device's code of a step up to `step` counts any more. Condition: none.
+    BeginEpoch {
+        /// When.
+        at: Timestamp,
+        /// The newest step that somebody may have used a code of since the copy was made.
+        step: u64,
+    },
 }

@@ -164,6 +164,27 @@ impl Limits {
         *self = Self { pushes, last_approval, ..Self::default() };
     }
 
+    /// Lets nothing be done that either of the two forbids: for a database that was put back, and what was there before.
+    #[must_use]
+    pub fn stricter(&self, other: &Self) -> Self {
+        let newer = |one: &LastApproval, two: &LastApproval| one.at.cmp(&two.at);
+        Self {
+            pushes: merged(&self.pushes, &other.pushes),
+            refused: self.refused.max(other.refused),
+            pauses: self.pauses.max(other.pauses),
+            paused_until: self.paused_until.max(other.paused_until),
+            stopped: self.stopped || other.stopped,
+            frozen: self.frozen || other.frozen,
+            otp: self.otp.stricter(&other.otp),
+            password: self.password.stricter(&other.password),
+            last_approval: [&self.last_approval, &other.last_approval]
+                .into_iter()
+                .flatten()
+                .max_by(|a, b| newer(a, b))
+                .cloned(),
+        }
+    }
+
     /// The approval of the last minute, if there was one.
     pub fn recent_approval(&self, now: Timestamp) -> Option<&LastApproval> {
         self.last_approval.as_ref().filter(|last| now.since(Timestamp::from_micros(last.at)) < Self::RECENT)
@@ -215,6 +236,14 @@ impl Limits {
         }
         out
     }
+}
+
+/// All times of both, each once: what the two have in common happened once.
+fn merged(one: &[i64], other: &[i64]) -> Vec<i64> {
+    let mut all: Vec<i64> = one.iter().chain(other).copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Whether something happened in the window before `now`. What lies ahead counts as well, because a clock may have been
@@ -315,6 +344,15 @@ impl Throttle {
         self.pauses = self.pauses.saturating_add(1);
         self.paused_until = Some(now.plus(pause).as_micros());
         true
+    }
+
+    fn stricter(&self, other: &Self) -> Self {
+        Self {
+            failures: merged(&self.failures, &other.failures),
+            in_a_row: self.in_a_row.max(other.in_a_row),
+            pauses: self.pauses.max(other.pauses),
+            paused_until: self.paused_until.max(other.paused_until),
+        }
     }
 
     /// A right one: everything is forgiven. Whether that changed anything.
@@ -439,6 +477,30 @@ mod tests {
             password.failed(&PASSWORD_POLICY, at(second));
         }
         assert!(password.allows(&PASSWORD_POLICY, at(10_000 + 901)));
+    }
+
+    #[test]
+    fn s95_the_stricter_of_two_forbids_what_either_does() {
+        let (mut one, mut other) = (Limits::default(), Limits::default());
+        for second in 0..2 {
+            one.push_sent(at(second));
+            other.push_sent(at(second));
+        }
+        other.push_sent(at(2));
+        for _ in 0..5 {
+            one.otp_mut().failed(&OTP_POLICY, at(3));
+        }
+        one.note_approval("vpn", at(3));
+        other.note_approval("wiki", at(4));
+        for both in [one.stricter(&other), other.stricter(&one)] {
+            assert_eq!(both.push_verdict(at(5)), PushVerdict::BudgetSpent);
+            assert_eq!(both.pushes.len(), 3, "what both remember is counted once");
+            assert!(!both.otp().allows(&OTP_POLICY, at(5)));
+            assert_eq!(both.recent_approval(at(5)).unwrap().application, "wiki");
+        }
+        other.freeze();
+        assert_eq!(one.stricter(&other).push_verdict(at(100_000)), PushVerdict::Frozen);
+        assert_eq!(one.stricter(&one), one);
     }
 
     #[test]

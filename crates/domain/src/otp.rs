@@ -57,6 +57,11 @@ fn step_at(now: Timestamp) -> u64 {
     u64::try_from(now.as_seconds().div_euclid(STEP_SECONDS)).unwrap_or(0)
 }
 
+/// The newest step whose code is taken at `now`: once a device's last step is this one, no code that anybody has seen counts.
+pub fn newest_step(now: Timestamp) -> u64 {
+    step_at(now).saturating_add(WINDOW)
+}
+
 /// The six-digit code of a step (RFC 4226 section 5.3 with the step of RFC 6238 section 4.2).
 pub fn totp(seed: &Secret, step: u64) -> String {
     let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(seed.expose()) else {
@@ -120,6 +125,15 @@ mod tests {
             let found = seed.find(totp(seed.secret(), step).as_bytes(), now);
             assert_eq!(found.is_some(), off.abs() <= 1, "{off}");
         }
+    }
+
+    #[test]
+    fn s95_after_the_newest_step_no_code_of_now_is_newer() {
+        let seed = TotpSeed::from_secret(Secret::new(RFC.to_vec()));
+        let now = Timestamp::from_seconds(1_800_000_015);
+        let newest = newest_step(now);
+        assert_eq!(seed.find(totp(seed.secret(), newest).as_bytes(), now).map(|found| found.step), Some(newest));
+        assert_eq!(seed.find(totp(seed.secret(), newest + 1).as_bytes(), now), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! login. Reads have connections of their own and never wait for it (WAL).
 #![warn(missing_docs)]
 
+mod backup;
 mod bulk;
 mod error;
 mod hot;
@@ -12,8 +13,12 @@ mod place;
 mod rare;
 mod resources;
 mod rows;
+mod schema;
 mod store;
+mod swap;
 mod writer;
 
+pub use backup::{Copy, CopyError, Label, Progress, back_up};
 pub use place::Location;
 pub use store::{Options, SqliteStore};
+pub use swap::Place as DatabasePlace;

@@ -38,7 +38,7 @@ impl Held {
             }
         };
         let mut held = Self { path, lock: None, temporary, files: Vec::new() };
-        held.lock = Some(held.lock()?);
+        held.lock = Some(lock(&held.path)?);
         for end in ["", "-wal", "-shm"] {
             held.make_private(end)?;
         }
@@ -47,7 +47,7 @@ impl Held {
 
     /// Notes which files they are, once SQLite has opened them.
     pub(crate) fn note_files(&mut self) {
-        self.files = ["", "-wal"].map(|end| self.beside(end)).map(|path| (path.clone(), number(&path))).into();
+        self.files = ["", "-wal"].map(|end| beside(&self.path, end)).map(|path| (path.clone(), number(&path))).into();
     }
 
     /// Whether the files are still where they were opened. SQLite would go on with files that were removed, and whatever
@@ -63,33 +63,35 @@ impl Held {
         }
     }
 
-    fn beside(&self, end: &str) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(end);
-        path.into()
-    }
-
-    fn lock(&self) -> Result<File, StoreError> {
-        let path = self.beside(".lock");
-        let file = open_private(&path).map_err(|fault| failed(&path, &fault))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                Err(failed(&self.path, &"another countersign uses this database; stop that one first"))
-            }
-            Err(TryLockError::Error(fault)) => Err(failed(&path, &fault)),
-        }
-    }
-
     /// SQLite gives its other files the permissions of the first, which it would make with those of the umask.
     fn make_private(&self, end: &str) -> Result<(), StoreError> {
-        let path = self.beside(end);
+        let path = beside(&self.path, end);
         let done = if end.is_empty() { open_private(&path).map(drop) } else { Ok(()) };
         let done = done.and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o600)));
         match done {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound && !end.is_empty() => Ok(()),
             done => done.map_err(|fault| failed(&path, &fault)),
         }
+    }
+}
+
+/// The file whose name is that of `path` with `end` behind it.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
+/// Takes the lock of the database `path`; it is let go with the file.
+pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock = beside(path, ".lock");
+    let file = open_private(&lock).map_err(|fault| failed(&lock, &fault))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(failed(path, &"another countersign uses this database; stop that one first"))
+        }
+        Err(TryLockError::Error(fault)) => Err(failed(&lock, &fault)),
     }
 }
 

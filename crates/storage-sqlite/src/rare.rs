@@ -1,8 +1,8 @@
 //! The writes of administrators and activations: one conditional statement each.
 
 use countersign_domain::{
-    Activation, ActivationState, Bypass, Device, DeviceId, DeviceState, Directory, DirectoryId, Entropy,
-    PushSubscription, Secret, User, UserId, UserOrigin, Write,
+    Activation, ActivationState, Bypass, ClosingState, Device, DeviceId, DeviceState, Directory, DirectoryId, Entropy,
+    PushSubscription, Secret, Timestamp, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use sqlx::query::Query;
@@ -159,6 +159,10 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
         Write::AddDirectory(directory) => add_directory(conn, directory, sealer).await?,
         Write::SetDirectory(directory) => set_directory(conn, directory, sealer).await?,
         Write::RemoveDirectory(id) => remove_directory(conn, *id).await?,
+        Write::BeginEpoch { at, step } => {
+            begin_epoch(conn, *at, *step).await?;
+            1
+        }
     };
     Ok(rows == 1)
 }
@@ -285,6 +289,21 @@ async fn remove_directory(conn: &mut SqliteConnection, id: DirectoryId) -> Resul
          AND NOT EXISTS (SELECT 1 FROM users WHERE directory = ?1)",
         id!(id),
     ))
+}
+
+async fn begin_epoch(conn: &mut SqliteConnection, at: Timestamp, step: u64) -> Result<(), StoreError> {
+    let step = i64::try_from(step).map_err(|fault| unavailable(&fault))?;
+    changed!(
+        conn,
+        "UPDATE challenges SET state = ?1, closed_at = ?2 WHERE state = ?3",
+        ClosingState::Cancelled.as_str(),
+        at.as_micros(),
+        PENDING,
+    );
+    changed!(conn, "UPDATE activations SET state = ?1 WHERE state = ?2", BURNT, OPEN);
+    changed!(conn, "DELETE FROM bypasses");
+    changed!(conn, "UPDATE totp_steps SET last_step = ?1 WHERE last_step < ?1", step);
+    Ok(())
 }
 
 struct SealedPush<'a> {

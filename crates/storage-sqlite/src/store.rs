@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +11,15 @@ use countersign_domain::{
     User, UserId, UserSnapshot,
 };
 use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, WriterFigures};
-use data_encoding::BASE64URL_NOPAD;
-use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::backup::LABEL;
 use crate::error::{inconsistent, unavailable};
 use crate::hot::Guards;
 use crate::place::{Held, Location};
@@ -27,14 +27,11 @@ use crate::rare::Sealer;
 use crate::rows::{
     self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, nulls, user_columns,
 };
+use crate::schema;
 use crate::writer::{Figures, Job, MAX_BATCH, QUEUE, Work, Writer};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
-
 /// How long a connection waits for a lock that another program holds.
-const BUSY: Duration = Duration::from_secs(5);
-const DEPLOYMENT_CHECK: Place<'_> = Place { table: "deployment", row: "1", column: "check_sealed" };
-const CHECK_TEXT: &[u8] = b"countersign";
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
 
 /// What a store takes from outside.
 #[derive(Clone)]
@@ -88,6 +85,13 @@ impl SqliteStore {
         let mut held = Held::take(location, &*options.entropy)?;
         let connect = SqliteConnectOptions::new().filename(&held.path).foreign_keys(true).busy_timeout(BUSY);
         let connect = connect.disable_statement_logging();
+        // Before anything is changed in it.
+        let mut conn = connect.connect().await.map_err(|fault| unavailable(&fault))?;
+        if schema::has_table(&mut conn, LABEL).await? {
+            let what = "this is a backup, and is put in its place by `countersign restore FILE`";
+            return Err(inconsistent(LABEL, what));
+        }
+        conn.close().await.map_err(|fault| unavailable(&fault))?;
         let write = connect
             .clone()
             .journal_mode(SqliteJournalMode::Wal)
@@ -96,8 +100,8 @@ impl SqliteStore {
             .pragma("cache_size", "-16000")
             .pragma("journal_size_limit", "67108864");
         let mut conn = write.connect().await.map_err(|fault| unavailable(&fault))?;
-        migrate(&mut conn).await?;
-        check_vault(&mut conn, &vault, &options).await?;
+        schema::migrate(&mut conn).await?;
+        schema::check_vault(&mut conn, &vault, options.clock.now(), &*options.entropy).await?;
         let head = audit_head(&mut conn).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
@@ -130,6 +134,27 @@ impl SqliteStore {
         };
         tokio::spawn(writer.run(queue, Arc::clone(&closing), ended));
         Ok(Self { jobs, closing, done, readers, vault, entropy: options.entropy, figures })
+    }
+
+    /// Opens a database to read it as it is. Nothing in it is changed, also not to bring it up to date: of one of another
+    /// version only what both know can be read. Nothing can be written.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when there is none or it cannot be read; [`StoreError::Sealed`] when `vault` is not the
+    /// one that it was made with.
+    pub async fn open_to_read(path: &Path, vault: Arc<Vault>, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let connect = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(connect.disable_statement_logging());
+        let readers = pool.await.map_err(|fault| unavailable(&fault))?;
+        let mut conn = readers.acquire().await.map_err(|fault| unavailable(&fault))?;
+        if !schema::opens_under(&mut conn, &vault).await? {
+            return Err(inconsistent("deployment", "it is empty"));
+        }
+        drop(conn);
+        // Nobody takes jobs.
+        let (jobs, (_, done)) = (mpsc::channel(1).0, watch::channel(()));
+        let (closing, figures) = (Arc::default(), Arc::default());
+        Ok(Self { jobs, closing, done, readers, vault, entropy, figures })
     }
 
     /// Lets the file grow to so many pages (of 4096 octets) and no further. A commit that does not fit is refused as it
@@ -228,57 +253,6 @@ impl SqliteStore {
         let rows = self.all(query).await?;
         rows.iter().map(|row| rows::audit_record(&mut Fields::new(row, "audit"))).collect()
     }
-}
-
-async fn migrate(conn: &mut SqliteConnection) -> Result<(), StoreError> {
-    let failed = |fault: sqlx::Error| unavailable(&fault);
-    let table = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'");
-    if table.fetch_optional(&mut *conn).await.map_err(failed)?.is_some() {
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let found: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(failed)?;
-        if let Some(found) = found.filter(|found| *found > known) {
-            return Err(StoreError::Newer { found, known });
-        }
-    }
-    // Tables that others refer to can only be replaced with this off (sqlite.org/lang_altertable.html, section 7), and
-    // it cannot be switched within a transaction.
-    sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut *conn).await.map_err(failed)?;
-    MIGRATIONS.run_direct(None, conn, false).await.map_err(|fault| match fault {
-        MigrateError::Execute(_) | MigrateError::ExecuteMigration(..) => unavailable(&fault),
-        other => inconsistent("_sqlx_migrations", other.to_string()),
-    })?;
-    let astray = sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut *conn).await.map_err(failed)?;
-    if astray.is_some() {
-        return Err(inconsistent("sqlite_schema", "rows refer to others that are not there"));
-    }
-    sqlx::query("PRAGMA foreign_keys = ON").execute(&mut *conn).await.map_err(failed)?;
-    Ok(())
-}
-
-/// Notes a known text, sealed, in a new database; opens it in an old one.
-async fn check_vault(conn: &mut SqliteConnection, vault: &Vault, options: &Options) -> Result<(), StoreError> {
-    let failed = |fault: sqlx::Error| unavailable(&fault);
-    let row = sqlx::query("SELECT check_sealed FROM deployment").fetch_optional(&mut *conn).await.map_err(failed)?;
-    if let Some(row) = row {
-        let opened = vault.open(DEPLOYMENT_CHECK, Fields::new(&row, "deployment").next()?)?;
-        return if opened.expose() == CHECK_TEXT {
-            Ok(())
-        } else {
-            Err(inconsistent("deployment", "the check value holds something else"))
-        };
-    }
-    let sealer = Sealer { vault, entropy: &*options.entropy };
-    sqlx::query("INSERT INTO deployment (one, id, created_at, check_sealed) VALUES (1, ?1, ?2, ?3)")
-        .bind(BASE64URL_NOPAD.encode(&options.entropy.octets::<16>()))
-        .bind(options.clock.now().as_micros())
-        .bind(sealer.seal(DEPLOYMENT_CHECK, CHECK_TEXT)?)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
-    Ok(())
 }
 
 /// Users behind one, with their devices and counters. Only `CROSS JOIN` keeps SQLite from going through all devices for
@@ -526,6 +500,15 @@ impl Store for SqliteStore {
         row.as_ref().map_or(Ok((0, AuditHash::START)), read_head)
     }
 
+    async fn milestones(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        const READ: &str = concat!(
+            "SELECT ",
+            audit_columns!(),
+            " FROM audit WHERE event IN ('backup.made', 'server.restored') ORDER BY seq DESC LIMIT ?1"
+        );
+        self.audit_records(sqlx::query(READ).bind(i64::from(limit))).await
+    }
+
     fn writer_figures(&self) -> WriterFigures {
         self.figures.read()
     }
@@ -548,7 +531,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_users_is_found_by_key() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        migrate(&mut conn).await.unwrap();
+        schema::migrate(&mut conn).await.unwrap();
         let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {SNAPSHOTS}"));
         let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(plan).fetch_all(&mut conn).await.unwrap();
         assert!(plan.len() > 10);

@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_domain::{
-    Activation, ActivationId, ActivationState, AuditEvent, AuditHash, Challenge, ChallengeId, ChallengeState, ClientId,
-    Closing, ClosingState, Commit, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, Directory,
-    DirectoryId, Entropy, EntryId, EventKind, HostileText, LimitScope, Limits, Lockout, LoginId, LoginName, NumberMode,
-    PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource, ResourceId, Retries, Secret, Timestamp,
-    TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
+    Activation, ActivationId, ActivationState, AuditEvent, AuditHash, Bypass, Challenge, ChallengeId, ChallengeState,
+    ClientId, Closing, ClosingState, Commit, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
+    Directory, DirectoryId, Entropy, EntryId, EventKind, HostileText, LimitScope, Limits, Lockout, LoginId, LoginName,
+    NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource, ResourceId, Retries, Secret,
+    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
 };
 use tokio::task::JoinSet;
 
@@ -85,6 +85,8 @@ macro_rules! conformance_tests {
             challenges_come_back_whole_and_in_order
             c090_audit_keeps_every_octet_in_order
             s102_the_chain_holds_after_everything
+            s95_a_new_epoch_ends_what_was_open
+            milestones_are_found_among_others
             server_secrets_are_stored_once
             everything_is_there_after_a_restart
             a_closed_database_says_so
@@ -447,6 +449,7 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
         Write::SetResource { resource: Box::new(renamed), client: Box::new(resecreted) },
         Write::AddResource { resource: Box::new(desk), client: Box::new(desk_client) },
         Write::RemoveResource(resource.id),
+        Write::BeginEpoch { at: at(4), step: 8 },
         Write::RemoveUser(other.id),
     ];
     let nobody = DeviceId::new(NOW, maker.entropy());
@@ -471,6 +474,7 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
                 | Write::SetPush { .. }
                 | Write::CountWrongSecret(_)
                 | Write::SetResource { .. }
+                | Write::BeginEpoch { .. }
         ) {
             refused(&*store, vec![again], 0).await;
         }
@@ -1342,6 +1346,69 @@ pub async fn challenges_come_back_whole_and_in_order(backend: &dyn Backend) {
     assert_eq!(history, [challenges[2].id, challenges[0].id]);
     assert!(store.pending_challenges().await.unwrap().is_empty());
     assert!(store.challenge(ChallengeId::new(maker.entropy())).await.unwrap().is_none());
+    store.close().await;
+}
+
+/// S95: what was open in a copy is not open in what comes of it, and no code that was seen meanwhile counts.
+pub async fn s95_a_new_epoch_ends_what_was_open(backend: &dyn Backend) {
+    let Peopled { maker, store, user, device } = peopled(backend).await;
+    let ahead = maker.device(user.id);
+    let [pending, denied] = [maker.challenge(user.id, NOW), maker.challenge(user.id, NOW)];
+    let words = |text: &str| text.to_owned();
+    let bypass = Bypass { until: at(300), reason: words("lost phone"), issuer: words("uid:0"), issued_at: NOW };
+    let [open, used] = ["AAAA", "BBBB"].map(|handle| maker.activation(user.id, handle, NOW));
+    holds(
+        &*store,
+        vec![
+            Write::AddDevice(Box::new(ahead.clone())),
+            Write::BurnTotpStep { device: device.id, step: 7 },
+            Write::BurnTotpStep { device: ahead.id, step: 70 },
+            Write::OpenChallenge(Box::new(pending.clone())),
+            Write::OpenChallenge(Box::new(denied.clone())),
+            Write::CloseChallenge { id: denied.id, closing: closing(ClosingState::Denied, at(1)) },
+            Write::AddActivation(Box::new(used.clone())),
+            Write::RedeemActivation { id: used.id, device: device.id, at: at(1) },
+            Write::AddActivation(Box::new(open.clone())),
+            Write::SetBypass { user: user.id, bypass: Some(bypass) },
+        ],
+    )
+    .await;
+    holds(&*store, vec![Write::BeginEpoch { at: at(5), step: 50 }]).await;
+    assert!(store.pending_challenges().await.unwrap().is_empty());
+    assert_eq!(store.snapshot(user.id).await.unwrap().unwrap().bypass, None);
+    let state = async |id| store.challenge(id).await.unwrap().unwrap().state;
+    let cancelled = Closing { state: ClosingState::Cancelled, at: at(5), decision: None };
+    assert!(matches!(state(pending.id).await, ChallengeState::Closed(closing) if closing == cancelled));
+    assert!(matches!(state(denied.id).await, ChallengeState::Closed(closing) if closing.state == ClosingState::Denied));
+    let late = Write::RedeemActivation { id: open.id, device: device.id, at: at(6) };
+    refused(&*store, vec![late], 0).await;
+    let kept = store.activation_by_handle("BBBB").await.unwrap().unwrap();
+    assert_eq!(kept.state, ActivationState::Redeemed { device: device.id, at: at(1) });
+    for (device, last) in [(device.id, 50), (ahead.id, 70)] {
+        assert_eq!(store.device(device).await.unwrap().unwrap().totp_last_step, last);
+        refused(&*store, vec![Write::BurnTotpStep { device, step: last }], 0).await;
+        holds(&*store, vec![Write::BurnTotpStep { device, step: last + 1 }]).await;
+    }
+    store.close().await;
+}
+
+/// What happened to the database as a whole is found among everything else.
+pub async fn milestones_are_found_among_others(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let kinds = EventKind::ALL.iter().chain(&EventKind::MILESTONES);
+    for kind in kinds.clone() {
+        store.commit(Commit::record(AuditEvent::new(NOW, *kind, "server"))).await.unwrap();
+    }
+    let expected: Vec<_> = (1..)
+        .zip(kinds)
+        .filter(|(_, kind)| EventKind::MILESTONES.contains(kind))
+        .map(|(seq, kind)| (seq, kind.as_str()))
+        .collect();
+    assert_eq!(expected.len(), 4);
+    let found = store.milestones(10).await.unwrap();
+    let found: Vec<_> = found.iter().rev().map(|record| (record.seq, record.event.as_str())).collect();
+    assert_eq!(found, expected);
+    assert_eq!(store.milestones(1).await.unwrap()[0].seq, expected[3].0);
     store.close().await;
 }
 

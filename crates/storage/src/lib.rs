@@ -146,6 +146,9 @@ pub trait Store: Send + Sync + 'static {
     /// Number and hash of the last record; 0 and [`AuditHash::START`] when there is none.
     async fn audit_head(&self) -> Result<(i64, AuditHash), StoreError>;
 
+    /// The newest records of [`countersign_domain::EventKind::MILESTONES`], at most `limit`, newest first.
+    async fn milestones(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
     /// Figures of the writer.
     fn writer_figures(&self) -> WriterFigures;
 
