@@ -1,5 +1,8 @@
+import os
+
 import pytest
 
+import domain
 import harness
 
 
@@ -48,3 +51,29 @@ def user(server):
     for one in users:
         if one.phone:
             one.phone.end()
+
+
+@pytest.fixture
+def phone(server, tmp_path):
+    """Makes phones for users who came from elsewhere."""
+    phones = []
+
+    def make(user: str) -> harness.Phone:
+        phones.append(harness.Phone(tmp_path / f"phone{len(phones)}.json"))
+        phones[-1].activate(server, user)
+        return phones[-1]
+
+    yield make
+    for one in phones:
+        one.end()
+
+
+@pytest.fixture(scope="session")
+def dc(tmp_path_factory):
+    """The domain controller. Whoever changes one of its users takes one that nobody else looks at."""
+    harness.need("samba", "ldbmodify", "socat", "nsenter")
+    if os.getuid() != 0:
+        harness.missing("a domain controller needs root")
+    lab = domain.Lab("samba-dc.sh", tmp_path_factory.mktemp("dc")).up()
+    yield lab
+    lab.run("down")

@@ -1,68 +1,18 @@
 """Resources whose users come from a directory: against Samba as domain controller of Active Directory, and OpenLDAP."""
 
 import base64
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 
 import harness
-from harness import LAB, Phone, finished, missing, need
+from domain import BASE, PASSWORD, Lab, add_directory, add_domain
+from harness import finished, need
 from radius_client import ACCESS_ACCEPT, ACCESS_REJECT
-
-PASSWORD = "Passw0rd-1"
-BASE = "DC=example,DC=test"
-
-
-class Lab:
-    """One of the lab's directories."""
-
-    def __init__(self, script: str, state: Path):
-        self.script, self.state = script, state
-
-    def run(self, command: str, stdin: str = "") -> str:
-        done = subprocess.run(
-            [LAB / self.script, command], input=stdin, text=True, capture_output=True, timeout=180,
-            env=os.environ | {"LAB": str(self.state)},
-        )  # fmt: skip
-        assert done.returncode == 0, f"{self.script} {command}:\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def up(self) -> "Lab":
-        self.settings = dict(word.split("=", 1) for word in self.run("up").split() if "=" in word)
-        return self
-
-    @property
-    def url(self) -> str:
-        return f"ldaps://127.0.0.1:{self.settings['LDAPS_PORT']}"
-
-
-@pytest.fixture(scope="module")
-def dc(tmp_path_factory):
-    need("samba", "ldbmodify", "socat", "nsenter")
-    if os.getuid() != 0:
-        missing("a domain controller needs root")
-    lab = Lab("samba-dc.sh", tmp_path_factory.mktemp("dc")).up()
-    yield lab
-    lab.run("down")
-
-
-def add_directory(server, lab, name, *options, ca: str, bind_name: str, base: str = BASE):
-    server.canaries.add(PASSWORD)
-    return server.ask(
-        "directory", "add", name, "--server", lab.url, "--base", base, "--bind-name", bind_name,
-        "--bind-password-stdin", "--ca-file", lab.state / ca, *options, stdin=PASSWORD + "\n",
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def corp(server, dc):
-    """The domain's own lockout is at three."""
-    return add_directory(
-        server, dc, "corp", "--kind", "ad", "--netbios-domain", "EXAMPLE", "--lockout-threshold", "3",
-        ca="samba/tls/ca.pem", bind_name="svc-mfa@example.test",
-    )  # fmt: skip
+    return add_domain(server, dc)
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +33,6 @@ def login(server, host):
         return record
 
     return login
-
-
-@pytest.fixture
-def phone(server, tmp_path):
-    phones = []
-
-    def make(user: str) -> Phone:
-        phones.append(Phone(tmp_path / f"phone{len(phones)}.json"))
-        phones[-1].activate(server, user)
-        return phones[-1]
-
-    yield make
-    for one in phones:
-        one.end()
 
 
 def accepted(resource, phone, user: str, password: str | None = PASSWORD) -> None:
