@@ -9,6 +9,7 @@ mod backup;
 mod bulk;
 mod error;
 mod hot;
+mod lookup;
 mod place;
 mod rare;
 mod resources;

@@ -10,7 +10,7 @@ use countersign_domain::{
     DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Seldom, Timestamp, Upstream,
     User, UserId, UserSnapshot,
 };
-use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, WriterFigures};
+use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, Wanted, WriterFigures};
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::backup::LABEL;
 use crate::error::{inconsistent, unavailable};
 use crate::hot::Guards;
+use crate::lookup;
 use crate::place::{Held, Location};
 use crate::rare::Sealer;
 use crate::rows::{
@@ -84,7 +85,7 @@ impl SqliteStore {
     pub async fn open(location: Location, vault: Arc<Vault>, options: Options) -> Result<Self, StoreError> {
         let mut held = Held::take(location, &*options.entropy)?;
         let connect = SqliteConnectOptions::new().filename(&held.path).foreign_keys(true).busy_timeout(BUSY);
-        let connect = connect.disable_statement_logging();
+        let connect = connect.disable_statement_logging().row_buffer_size(MAX_BATCH);
         // Before anything is changed in it.
         let mut conn = connect.connect().await.map_err(|fault| unavailable(&fault))?;
         if schema::has_table(&mut conn, LABEL).await? {
@@ -96,7 +97,6 @@ impl SqliteStore {
             .clone()
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .row_buffer_size(MAX_BATCH)
             .pragma("cache_size", "-16000")
             .pragma("journal_size_limit", "67108864");
         let mut conn = write.connect().await.map_err(|fault| unavailable(&fault))?;
@@ -167,10 +167,14 @@ impl SqliteStore {
     }
 
     async fn submit(&self, work: Work) -> Result<(), CommitError> {
-        let closed = || StoreError::Unavailable("it is closed".to_owned());
+        self.submit_all(vec![work]).await?.pop().unwrap_or_else(|| Err(closed().into()))
+    }
+
+    /// A result for each, in order.
+    async fn submit_all(&self, works: Vec<Work>) -> Result<Vec<Result<(), CommitError>>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { work, reply }).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        self.jobs.send(Job { works, reply }).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())
     }
 
     async fn all(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<SqliteRow>, StoreError> {
@@ -255,6 +259,10 @@ impl SqliteStore {
     }
 }
 
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".to_owned())
+}
+
 /// Users behind one, with their devices and counters. Only `CROSS JOIN` keeps SQLite from going through all devices for
 /// each page.
 const SNAPSHOTS: &str = concat!(
@@ -305,6 +313,19 @@ fn read_head(row: &SqliteRow) -> Result<(i64, AuditHash), StoreError> {
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         self.submit(Work::Commit(commit)).await
+    }
+
+    async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<(), CommitError>> {
+        let number = commits.len();
+        match self.submit_all(commits.into_iter().map(Work::Commit).collect()).await {
+            Ok(outcomes) => outcomes,
+            Err(fault) => (0..number).map(|_| Err(fault.clone().into())).collect(),
+        }
+    }
+
+    async fn look_up(&self, wanted: &[Wanted]) -> Result<Vec<Option<UserSnapshot>>, StoreError> {
+        let mut reading = self.readers.begin().await.map_err(|fault| unavailable(&fault))?;
+        lookup::look_up(&mut reading, wanted, &self.vault).await
     }
 
     async fn deployment(&self) -> Result<Deployment, StoreError> {

@@ -38,10 +38,10 @@ pub(crate) enum Work {
     LimitPages(u32),
 }
 
-/// What to write and whom to tell.
+/// What to write and whom to tell: a result for each, in order.
 pub(crate) struct Job {
-    pub(crate) work: Work,
-    pub(crate) reply: oneshot::Sender<Result<(), CommitError>>,
+    pub(crate) works: Vec<Work>,
+    pub(crate) reply: oneshot::Sender<Vec<Result<(), CommitError>>>,
 }
 
 #[derive(Default)]
@@ -122,30 +122,31 @@ impl Writer {
     async fn batch(&mut self, jobs: &mut Vec<Job>) {
         let mut works = Vec::with_capacity(jobs.len());
         let mut replies = Vec::with_capacity(jobs.len());
-        for Job { work, reply } in jobs.drain(..) {
-            works.push(work);
-            replies.push(reply);
+        for Job { works: of_one, reply } in jobs.drain(..) {
+            replies.push((reply, of_one.len()));
+            works.extend(of_one);
         }
         let outcome = self.transaction(&mut works).await;
-        self.figures.count(replies.len());
+        self.figures.count(works.len());
         match outcome {
             Ok(verdicts) => {
                 let failed = self.figures.failing.swap(0, Ordering::Relaxed);
                 if failed > 0 {
                     tracing::info!(failed, "the database takes writes again");
                 }
-                for (reply, verdict) in replies.into_iter().zip(verdicts) {
-                    // Whoever asked may have gone; the commit stands all the same.
-                    drop(reply.send(verdict.map_err(CommitError::Conflict)));
+                let mut verdicts = verdicts.into_iter().map(|verdict| verdict.map_err(CommitError::Conflict));
+                for (reply, number) in replies {
+                    // Whoever asked may have gone; the commits stand all the same.
+                    drop(reply.send(verdicts.by_ref().take(number).collect()));
                 }
             }
             Err(fault) => {
                 self.figures.failing.fetch_add(1, Ordering::Relaxed);
                 if let Some(times) = self.complaint.happens(self.started.elapsed()) {
-                    tracing::error!(error = %fault, commits = replies.len(), times, "nothing of a batch was written");
+                    tracing::error!(error = %fault, commits = works.len(), times, "nothing of a batch was written");
                 }
-                for reply in replies {
-                    drop(reply.send(Err(fault.clone().into())));
+                for (reply, number) in replies {
+                    drop(reply.send((0..number).map(|_| Err(fault.clone().into())).collect()));
                 }
             }
         }

@@ -33,8 +33,10 @@ use tokio::task::JoinSet;
 use crate::{CommitError, Store, StoreError};
 
 mod company;
+mod many;
 
 pub use company::*;
+pub use many::*;
 
 /// How a backend opens the database of one test.
 #[async_trait]
@@ -82,6 +84,8 @@ macro_rules! conformance_tests {
             s63_an_entry_is_one_user_for_good
             snapshots_are_complete
             snapshots_of_all_come_by_pages
+            those_who_are_wanted_come_in_order
+            commits_handed_in_together_are_one_after_the_other
             challenges_come_back_whole_and_in_order
             c090_audit_keeps_every_octet_in_order
             s102_the_chain_holds_after_everything

@@ -84,12 +84,25 @@ pub struct WriterFigures {
     pub failing: u64,
 }
 
+/// Whom a login wants to know of.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// The user with this name, in any spelling, who was added here.
+    Named(LoginName),
+    /// This user.
+    User(UserId),
+}
+
 /// A backend.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Writes all of `commit`, or nothing. When it returns `Ok` the commit is on disk. Commits that wait at the same
     /// time share a transaction; each holds or fails by itself, in the order of arrival.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+
+    /// The same for many at once, with a result for each, in order. They are one after the other in the database too, and
+    /// share transactions where they can.
+    async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<(), CommitError>>;
 
     /// What this database was made as.
     async fn deployment(&self) -> Result<Deployment, StoreError>;
@@ -110,7 +123,9 @@ pub trait Store: Send + Sync + 'static {
     async fn users(&self) -> Result<Vec<User>, StoreError>;
     /// Everything that a login has to know of a user.
     async fn snapshot(&self, id: UserId) -> Result<Option<UserSnapshot>, StoreError>;
-    /// The same of many at once, for whoever goes through all users: those behind `after`, by identifier, at most `limit`.
+    /// The same of those who are wanted at one time, in one state of the database: an answer for each, in order.
+    async fn look_up(&self, wanted: &[Wanted]) -> Result<Vec<Option<UserSnapshot>>, StoreError>;
+    /// The same of many, for whoever goes through all users: those behind `after`, by identifier, at most `limit`.
     async fn snapshots(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserSnapshot>, StoreError>;
 
     /// The device.
