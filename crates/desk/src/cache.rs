@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use countersign_domain::{UserId, UserSnapshot};
+use countersign_domain::{DeviceId, ScopedLimits, UserId, UserSnapshot, Write};
 use lru::LruCache;
 
 const STRIPES: usize = 256;
@@ -28,6 +28,74 @@ pub(crate) struct Cache {
 /// Taken before a read; a snapshot that was read across a write is not kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Epoch(u64);
+
+/// The same of all users.
+pub(crate) struct Epochs(Vec<u64>);
+
+impl Epochs {
+    pub(crate) fn of(&self, cache: &Cache, user: UserId) -> Epoch {
+        Epoch(self.0.get(cache.place(user)).copied().unwrap_or(0))
+    }
+}
+
+/// What a commit of one user's lane makes of the user.
+pub(crate) enum Change {
+    /// Nothing that is kept here.
+    None,
+    /// These rows.
+    Rows(Vec<Row>),
+    /// More than is followed here: the user is read anew.
+    Unknown,
+}
+
+/// A row as it is after a commit.
+pub(crate) enum Row {
+    Limits(ScopedLimits),
+    Step(DeviceId, u64),
+}
+
+impl Change {
+    pub(crate) fn by(writes: &[Write]) -> Self {
+        let mut rows = Vec::new();
+        for write in writes {
+            match write {
+                Write::SetLimits { scope, expected, limits } => rows.push(Row::Limits(ScopedLimits {
+                    scope: *scope,
+                    version: expected.saturating_add(1),
+                    limits: limits.clone(),
+                })),
+                Write::BurnTotpStep { device, step } => rows.push(Row::Step(*device, *step)),
+                // Challenges are not kept here.
+                Write::OpenChallenge(_)
+                | Write::CloseChallenge { .. }
+                | Write::ReassignChallenge { .. }
+                | Write::ReportChallenge { .. } => {}
+                _ => return Self::Unknown,
+            }
+        }
+        if rows.is_empty() { Self::None } else { Self::Rows(rows) }
+    }
+}
+
+impl Row {
+    fn put_into(self, snapshot: &mut UserSnapshot) {
+        match self {
+            Self::Limits(limits) => {
+                match snapshot.limits.iter_mut().find(|known| known.scope == limits.scope) {
+                    Some(known) if known.version < limits.version => *known = limits,
+                    // It was read anew since, after somebody else had written.
+                    Some(_) => {}
+                    None => snapshot.limits.push(limits),
+                }
+            }
+            Self::Step(id, step) => {
+                if let Some(device) = snapshot.devices.iter_mut().find(|device| device.id == id) {
+                    device.totp_last_step = device.totp_last_step.max(step);
+                }
+            }
+        }
+    }
+}
 
 impl Cache {
     pub(crate) fn new(users: NonZeroUsize) -> Self {
@@ -54,6 +122,30 @@ impl Cache {
         let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if self.epoch(user).0 == before.0 {
             snapshots.put(user, Arc::clone(snapshot));
+        }
+    }
+
+    /// All epochs, for a read of users who are not known yet.
+    pub(crate) fn epochs(&self) -> Epochs {
+        Epochs(self.epochs.iter().map(|stripe| stripe.load(Ordering::SeqCst)).collect())
+    }
+
+    /// Notes what was written of a user. What is not in memory stays out of it.
+    pub(crate) fn change(&self, user: UserId, change: Change) {
+        let rows = match change {
+            Change::None => return,
+            Change::Unknown => return self.forget(user),
+            Change::Rows(rows) => rows,
+        };
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stripe) = self.stripe(user) {
+            stripe.fetch_add(1, Ordering::SeqCst);
+        }
+        if let Some(snapshot) = snapshots.peek_mut(&user) {
+            let snapshot = Arc::make_mut(snapshot);
+            for row in rows {
+                row.put_into(snapshot);
+            }
         }
     }
 
@@ -99,8 +191,11 @@ impl Cache {
     }
 
     fn stripe(&self, user: UserId) -> Option<&AtomicU64> {
+        self.epochs.get(self.place(user))
+    }
+
+    fn place(&self, user: UserId) -> usize {
         let stripes = u64::try_from(STRIPES).unwrap_or(1);
-        let index = usize::try_from(self.hasher.hash_one(user) % stripes).unwrap_or(0);
-        self.epochs.get(index)
+        usize::try_from(self.hasher.hash_one(user) % stripes).unwrap_or(0)
     }
 }

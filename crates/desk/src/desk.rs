@@ -11,8 +11,8 @@ use countersign_domain::{
     UserSnapshot, Verdict, Write,
 };
 use countersign_engine::{
-    Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome,
-    SignatureCheck, Subject, Submission,
+    Against, Bounds, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome, SignatureCheck,
+    Subject, Submission,
 };
 use countersign_storage::{CommitError, Store, StoreError};
 use tokio::{
@@ -28,6 +28,7 @@ use crate::{
     directories::{self, Directories, DirectoryTable, NoDirectories},
     hub::{Hub, OpenedChallenges},
     passwords::Passwords,
+    together::{self, Lookup, Together},
     upstreams::{self, UpstreamTable},
 };
 
@@ -76,6 +77,7 @@ pub struct Desk {
     directory_table: Mutex<Arc<DirectoryTable>>,
     upstreams: watch::Sender<Arc<UpstreamTable>>,
     sooner: Notify,
+    together: Together,
     complaints: Complaints,
     /// Held while push subscriptions are written, so that one is only removed if it is still the same.
     push_turn: tokio::sync::Mutex<()>,
@@ -120,7 +122,9 @@ impl Desk {
         let table = ResourceTable::new(store.resources().await?);
         let directory_table = directories::table(store.directories().await?);
         let upstreams = upstreams::table(store.upstreams().await?);
+        let (together, queues) = together::queues();
         let desk = Arc::new(Self {
+            together,
             engine: Mutex::new(Running {
                 engine: Engine::new(config.bounds, &*entropy),
                 doors: Vec::new(),
@@ -144,6 +148,7 @@ impl Desk {
             clock,
             entropy,
         });
+        together::spawn(Arc::downgrade(&desk), queues);
         tokio::spawn(Arc::downgrade(&desk).keep_time());
         Ok(desk)
     }
@@ -208,6 +213,14 @@ impl Desk {
         self.upstreams.subscribe()
     }
 
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn complaints(&self) -> &Complaints {
+        &self.complaints
+    }
+
     pub(crate) fn directories(&self) -> &dyn Directories {
         &*self.directories
     }
@@ -242,19 +255,12 @@ impl Desk {
         if let Some(user) = self.cache.user_of(name.folded()) {
             return self.start(request, Subject::Known(user));
         }
-        let desk = Arc::clone(self);
-        tokio::spawn(async move {
-            let before = desk.cache.epoch_of_names();
-            let subject = match desk.store.user_by_name(&name).await {
-                Ok(Some(user)) => {
-                    desk.cache.keep_name(before, name.folded(), user.id);
-                    Subject::Known(user.id)
-                }
-                Ok(None) => Subject::Unknown,
-                Err(fault) => desk.lost(&fault),
-            };
-            desk.start(request, subject);
-        });
+        self.look_up(Lookup::Login(Box::new(request), name));
+    }
+
+    fn look_up(&self, lookup: Lookup) {
+        // Whoever reads lives as long as this.
+        let _ = self.together.lookups.send(lookup);
     }
 
     /// The database does not say who it is.
@@ -453,13 +459,20 @@ impl Desk {
 
     /// Feeds the engine one event and carries out what comes of it. What memory can answer is answered on the spot.
     fn drive(self: &Arc<Self>, event: Event) {
-        let mut events = vec![event];
-        let mut effects = Vec::new();
+        self.drive_all(vec![event]);
+    }
+
+    /// The same for events of many logins, one after the other.
+    pub(crate) fn drive_all(self: &Arc<Self>, events: Vec<Event>) {
+        let (mut follow, mut effects) = (Vec::new(), Vec::new());
         let mut running = self.lock();
-        while let Some(event) = events.pop() {
-            running.engine.handle(self.now(), event, &*self.entropy, &mut effects);
-            for effect in effects.drain(..) {
-                events.extend(self.carry_out(&mut running, effect));
+        for event in events {
+            follow.push(event);
+            while let Some(event) = follow.pop() {
+                running.engine.handle(self.now(), event, &*self.entropy, &mut effects);
+                for effect in effects.drain(..) {
+                    follow.extend(self.carry_out(&mut running, effect));
+                }
             }
         }
         let next = running.engine.next_deadline();
@@ -475,7 +488,7 @@ impl Desk {
                 if let Some(snapshot) = self.cache.snapshot(user) {
                     return Some(Event::Loaded { lane, snapshot: Ok(Some(snapshot)), challenge: None });
                 }
-                tokio::spawn(Arc::clone(self).load(lane, user, None));
+                self.look_up(Lookup::Load(lane, user));
             }
             Effect::Load { lane, user, challenge } => {
                 tokio::spawn(Arc::clone(self).load(lane, user, challenge));
@@ -493,7 +506,8 @@ impl Desk {
                 });
             }
             Effect::Commit { lane, commit } => {
-                tokio::spawn(Arc::clone(self).commit(lane, *commit));
+                // As above.
+                let _ = self.together.commits.send((lane, *commit));
             }
             Effect::Record(event) => {
                 warn!(reason = event.reason.unwrap_or_default(), "alert");
@@ -545,31 +559,6 @@ impl Desk {
             self.cache.keep(before, snapshot);
         }
         Ok((snapshot, challenge))
-    }
-
-    async fn commit(self: Arc<Self>, lane: Lane, commit: Commit) {
-        let alerts: Vec<_> = commit.audit.iter().filter(|event| event.kind == EventKind::Alert).cloned().collect();
-        let changes = !commit.writes.is_empty();
-        let outcome = match self.store.commit(commit).await {
-            Ok(()) => Ok(()),
-            Err(CommitError::Conflict(_)) => Err(CommitFault::Conflict),
-            Err(CommitError::Store(fault)) => {
-                if let Some(times) = self.complaints.due(&self.complaints.commit) {
-                    error!(error = %fault, times, "login.commit failed: nobody is let in");
-                }
-                Err(CommitFault::Unavailable)
-            }
-        };
-        if let (true, Lane::User(user)) = (changes, lane) {
-            self.cache.forget(user);
-        }
-        if outcome.is_ok() {
-            for alert in alerts {
-                let user = alert.user_id.map(|id| id.to_string()).unwrap_or_default();
-                warn!(reason = alert.reason.unwrap_or_default(), user.id = user, "alert");
-            }
-        }
-        self.drive(Event::Committed { lane, outcome });
     }
 }
 

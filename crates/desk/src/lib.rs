@@ -11,6 +11,7 @@ mod directories;
 mod hub;
 mod passwords;
 mod resources;
+mod together;
 mod upstreams;
 
 pub use countersign_engine::{Bounds, DecisionAnswer, Figures, Notice, SignatureCheck};
