@@ -15,6 +15,8 @@ pub mod vendor {
     pub const MS_CHAP_RESPONSE: u8 = 1;
     /// RFC 2548 section 2.1.2.
     pub const MS_CHAP_CHALLENGE: u8 = 11;
+    /// RFC 2548 section 2.4.1.
+    pub const MS_CHAP_MPPE_KEYS: u8 = 12;
     /// RFC 2548 section 2.4.2.
     pub const MS_MPPE_SEND_KEY: u8 = 16;
     /// RFC 2548 section 2.4.3.

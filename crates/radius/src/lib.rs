@@ -11,7 +11,7 @@
 //! 4. [`Credential::of`] and [`UserPassword::unhide`] (RFC 2865 section 5.2);
 //! 5. [`encode_reply`], then [`TransactionTable::answer`], which says where the reply goes.
 //!
-//! A client or proxy uses [`encode_request`] and [`verify_reply`].
+//! A client uses [`encode_request`] and [`verify_reply`], a proxy the [`upstream`] table over them.
 #![warn(missing_docs)]
 
 mod attribute;
@@ -28,6 +28,7 @@ mod secret;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod upstream;
 mod verify;
 
 pub use attribute::{

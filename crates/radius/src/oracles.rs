@@ -3,6 +3,8 @@
 //! Each function takes what a fuzzer makes up and panics where a law is broken. The fuzz targets call them, and the
 //! test `fuzz_regression` calls them for every file under `testdata/fuzz_regression/<name of the function>/`.
 
+mod upstream;
+
 use core::time::Duration;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use crate::{
     dictionary::{self, Place},
     encode_reply, encode_request, limits, verify_reply, verify_request,
 };
+
+pub use upstream::{upstream_reply, upstream_table};
 
 /// A datagram as it comes from the network.
 ///
@@ -62,6 +66,7 @@ pub fn radius_packet(datagram: &[u8]) {
         assert_eq!(proof, Proof::MessageAuthenticator);
         assert_eq!(verify_request(&packet, &secret, optional), Ok(proof));
     }
+    upstream::forwarding(&packet);
     replies_to(&packet, &secret);
     requests_with(&packet, &secret);
 }

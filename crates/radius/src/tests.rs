@@ -8,6 +8,7 @@ mod passwords;
 mod replies;
 mod secrets;
 mod transactions;
+mod upstream;
 mod vectors;
 
 use crate::{AttributeList, AttributeType, Authenticator, Code, Identifier, SharedSecret, encode_request};

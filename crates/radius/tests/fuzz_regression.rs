@@ -41,3 +41,17 @@ fn s55_reply_attribute() {
     assert!(replayed > 0, "the folder is empty");
     assert_eq!(broken, [""; 0]);
 }
+
+#[test]
+fn s42_upstream_reply() {
+    let (replayed, broken) = replay("upstream_reply", oracles::upstream_reply).expect("the folder is there");
+    assert!(replayed > 0, "the folder is empty");
+    assert_eq!(broken, [""; 0]);
+}
+
+#[test]
+fn s108_upstream_table() {
+    let (replayed, broken) = replay("upstream_table", oracles::upstream_table).expect("the folder is there");
+    assert!(replayed > 0, "the folder is empty");
+    assert_eq!(broken, [""; 0]);
+}

@@ -111,6 +111,22 @@ proptest! {
     }
 
     #[test]
+    fn s42_nothing_but_the_servers_own_reply_ends_a_request(octets in vec(any::<u8>(), 0..300)) {
+        oracles::upstream_reply(&octets);
+    }
+
+    #[test]
+    fn s42_c094_laws_of_replies(octets in packet()) {
+        oracles::upstream_reply(&octets);
+        oracles::upstream_reply(octets.get(20..).unwrap_or_default());
+    }
+
+    #[test]
+    fn s108_each_request_ends_once_by_its_deadline(operations in vec(any::<u8>(), 0..300)) {
+        oracles::upstream_table(&operations);
+    }
+
+    #[test]
     fn s47_the_policy_never_panics(secret in vec(any::<u8>(), 0..300)) {
         let _ = SharedSecret::check_policy(&secret);
     }

@@ -1,0 +1,108 @@
+//! What a proxy sends on: the attributes of a request, each in its place (RFC 2865 section 2.3).
+
+use core::fmt;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::{
+    AttributeList, AttributeType, Attributes, Authenticator, Code, EncodeError, Identifier, PacketView, SharedSecret,
+    UserPassword, encode_request,
+};
+
+/// The Proxy-State value that this deployment adds to what it sends on. A request that comes in with it has come back:
+/// somebody sends us what we sent to him.
+///
+/// INVARIANT: 16 of its octets are random and the same for all nodes of one deployment, so no other's value equals it.
+#[derive(Clone)]
+pub struct ProxyMark([u8; 28]);
+
+impl ProxyMark {
+    /// So that whoever looks at a packet sees whose it is.
+    const NAME: &[u8; 12] = b"countersign/";
+
+    /// From what is kept for the deployment.
+    pub fn new(octets: [u8; 16]) -> Self {
+        let mut value = [0; 28];
+        value.iter_mut().zip(Self::NAME.iter().chain(&octets)).for_each(|(to, from)| *to = *from);
+        Self(value)
+    }
+
+    /// Whether a request carries it.
+    pub fn is_in(&self, packet: &PacketView<'_>) -> bool {
+        packet.attributes(AttributeType::PROXY_STATE).any(|value| value.ct_eq(&self.0).into())
+    }
+}
+
+impl fmt::Debug for ProxyMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyMark(redacted)")
+    }
+}
+
+/// The attributes of a request that go on, as they stand on the wire: all of them in their order but
+/// Message-Authenticator. User-Password is an empty attribute in its place, for it is hidden anew for each server.
+/// CHAP-Password without CHAP-Challenge gets the Request Authenticator as one, for ours is another (RFC 2865 section 5.40).
+///
+/// # Errors
+/// They would be longer than a packet.
+pub fn forwarded(packet: &PacketView<'_>) -> Result<Vec<u8>, EncodeError> {
+    let mut list = AttributeList::new();
+    let has_challenge = packet.attribute(AttributeType::CHAP_CHALLENGE).is_some();
+    for attribute in packet {
+        match attribute.kind {
+            AttributeType::MESSAGE_AUTHENTICATOR => {}
+            AttributeType::USER_PASSWORD => list.push(attribute.kind, &[])?,
+            AttributeType::CHAP_PASSWORD if !has_challenge => {
+                list.push(attribute.kind, attribute.value)?;
+                list.push(AttributeType::CHAP_CHALLENGE, packet.authenticator().octets())?;
+            }
+            kind => list.push(kind, attribute.value)?,
+        }
+    }
+    Ok(list.octets().to_vec())
+}
+
+/// A request to be sent on.
+#[derive(Clone)]
+pub struct Forward {
+    attributes: Arc<[u8]>,
+    password: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Forward {
+    /// From what [`forwarded`] gave, with the password that belongs in the place of User-Password. Without one, or with
+    /// an empty one, User-Password is left out: an empty password is never sent.
+    pub fn new(attributes: Arc<[u8]>, password: Option<&[u8]>) -> Self {
+        let password = password.filter(|password| !password.is_empty());
+        Self { attributes, password: password.map(|password| Zeroizing::new(password.to_vec())) }
+    }
+
+    /// The packet for one server, our Proxy-State last (RFC 2865 section 5.33).
+    pub(super) fn encode(
+        &self,
+        identifier: Identifier,
+        authenticator: &Authenticator,
+        secret: &SharedSecret,
+        mark: &ProxyMark,
+    ) -> Result<Vec<u8>, EncodeError> {
+        let mut list = AttributeList::new();
+        for attribute in Attributes::over(&self.attributes) {
+            if attribute.kind != AttributeType::USER_PASSWORD {
+                list.push(attribute.kind, attribute.value)?;
+            } else if let Some(password) = &self.password {
+                let too_long = |_| EncodeError::ValueTooLong { kind: attribute.kind, octets: password.len() };
+                list.push(attribute.kind, &UserPassword::hide(password, secret, authenticator).map_err(too_long)?)?;
+            }
+        }
+        list.push(AttributeType::PROXY_STATE, &mark.0)?;
+        encode_request(Code::AccessRequest, identifier, authenticator, secret, &list)
+    }
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward").field("octets", &self.attributes.len()).finish_non_exhaustive()
+    }
+}
