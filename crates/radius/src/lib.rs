@@ -19,6 +19,7 @@ mod authenticator;
 mod credential;
 pub mod dictionary;
 mod encode;
+mod matching;
 mod named;
 #[cfg(feature = "oracles")]
 pub mod oracles;
@@ -37,6 +38,7 @@ pub use attribute::{
 pub use authenticator::MessageAuthenticator;
 pub use credential::{Credential, CredentialError, chap_matches};
 pub use encode::{EncodeError, encode_reply, encode_request};
+pub use matching::{RequestTest, RequestTestError};
 pub use named::{NamedAttribute, NamedError, ValueFault, describe, reply_attributes};
 pub use packet::{Attributes, Authenticator, Code, Identifier, PacketError, PacketView, Repeated, limits};
 pub use password::{PasswordError, PasswordForm, UserPassword};

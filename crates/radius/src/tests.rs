@@ -2,6 +2,7 @@
 
 mod credentials;
 mod laws;
+mod matching;
 mod named;
 mod packets;
 mod passwords;
