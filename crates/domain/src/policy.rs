@@ -44,6 +44,14 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// What somebody is given who is in the groups that `is_in` says.
+    pub fn reply_to(&self, is_in: impl Fn(&str) -> bool) -> Vec<ReplyAttribute> {
+        let fits = |rule: &&ReplyRule| rule.group.as_deref().is_none_or(&is_in);
+        self.reply.iter().filter(fits).flat_map(|rule| rule.attributes.iter().cloned()).collect()
+    }
+}
+
 /// What a request carries for the servers that check the first factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,6 +169,22 @@ impl MatchAttribute {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_gets_what_all_rules_that_fit_say_in_their_order() {
+        let rule = |group: Option<&str>, value: &str| ReplyRule {
+            group: group.map(str::to_owned),
+            attributes: vec![ReplyAttribute { name: "Class".to_owned(), value: value.to_owned() }],
+        };
+        let reply = vec![rule(Some("admins"), "a"), rule(None, "all"), rule(Some("staff"), "s")];
+        let policy = Policy { reply, ..Policy::default() };
+        let given = |groups: &[&str]| -> Vec<String> {
+            policy.reply_to(|group| groups.contains(&group)).into_iter().map(|attribute| attribute.value).collect()
+        };
+        assert_eq!(given(&[]), ["all"]);
+        assert_eq!(given(&["staff"]), ["all", "s"]);
+        assert_eq!(given(&["staff", "admins"]), ["a", "all", "s"]);
+    }
 
     #[test]
     fn what_is_not_stored_has_its_default_and_what_is_unknown_is_refused() {
