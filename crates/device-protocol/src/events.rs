@@ -1,6 +1,6 @@
 //! The stream of `GET events`: server-sent events (HTML Standard, section 9.2) written and read without I/O.
 
-use crate::messages::{Challenge, ChallengeClosed};
+use crate::messages::{Challenge, ChallengeClosed, WindowClosed};
 
 /// How often a server writes a comment line when it has nothing else to say, in seconds.
 pub const HEARTBEAT_S: u64 = 20;
@@ -21,6 +21,8 @@ pub enum Event {
     Challenge(Box<Challenge>),
     /// A challenge ended.
     ChallengeClosed(ChallengeClosed),
+    /// A sign-in window that this device opened is over.
+    WindowClosed(WindowClosed),
 }
 
 impl Event {
@@ -29,6 +31,7 @@ impl Event {
         match self {
             Self::Challenge(_) => "challenge",
             Self::ChallengeClosed(_) => "challenge-closed",
+            Self::WindowClosed(_) => "window-closed",
         }
     }
 
@@ -40,6 +43,7 @@ impl Event {
         match self {
             Self::Challenge(challenge) => serde_json::to_string(challenge),
             Self::ChallengeClosed(closed) => serde_json::to_string(closed),
+            Self::WindowClosed(closed) => serde_json::to_string(closed),
         }
     }
 
@@ -59,6 +63,7 @@ impl Event {
         match name {
             "challenge" => serde_json::from_str(data).map(|challenge| Some(Self::Challenge(challenge))),
             "challenge-closed" => serde_json::from_str(data).map(|closed| Some(Self::ChallengeClosed(closed))),
+            "window-closed" => serde_json::from_str(data).map(|closed| Some(Self::WindowClosed(closed))),
             _ => Ok(None),
         }
         .map_err(|_| StreamError::Data)
@@ -150,6 +155,13 @@ mod tests {
         let text = closed("a").encode().unwrap();
         assert_eq!(text, "event: challenge-closed\ndata: {\"id\":\"a\",\"state\":\"superseded\"}\n\n");
         assert_eq!(EventReader::new().read(text.as_bytes()), Ok(vec![closed("a")]));
+        let window = Event::WindowClosed(WindowClosed {
+            id: "w".parse().unwrap(),
+            state: crate::messages::WindowState::Collision,
+        });
+        let text = window.encode().unwrap();
+        assert_eq!(text, "event: window-closed\ndata: {\"id\":\"w\",\"state\":\"collision\"}\n\n");
+        assert_eq!(EventReader::new().read(text.as_bytes()), Ok(vec![window]));
     }
 
     #[test]

@@ -12,10 +12,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::PROTOCOL_VERSION;
 use crate::code::{ActivationCode, ActivationToken};
 use crate::encoding::{Fixed, Nonce, Octets};
-use crate::ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, DeviceTime, Name, Number, WindowId};
+use crate::ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, DeviceTime, Name, Number};
 use crate::keys::{PublicKey, PushKey, Signature, SignatureInvalid, Thumbprint};
 use crate::origin::Origin;
-use crate::signed::{Party, SignedChallenge, SignedDecision, SignedWindow, Subject, endorsement_octets};
+use crate::signed::{Party, SignedChallenge, SignedDecision, Subject, endorsement_octets};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal,)* }) => {
@@ -47,6 +47,11 @@ macro_rules! words {
         }
     };
 }
+
+mod windows;
+pub use windows::{
+    Application, Applications, WindowAnswer, WindowClosed, WindowRequest, WindowState, WindowStateAnswer,
+};
 
 words!(
     /// What the person said to a challenge.
@@ -763,7 +768,7 @@ pub struct History {
 /// One login in the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryLogin {
-    /// When its challenge ended.
+    /// When its challenge or sign-in window ended.
     pub at: Timestamp,
     /// The name of the application.
     pub application: String,
@@ -771,70 +776,22 @@ pub struct HistoryLogin {
     pub place: Option<String>,
     /// How it ended.
     pub verdict: ClosingState,
+    /// By what it was let in, or would have been. A server of before sign-in windows does not say.
+    #[serde(default)]
+    pub factor: HistoryFactor,
 }
 
-/// Answer of `GET applications`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Applications {
-    /// Those that a window can be opened for.
-    pub applications: Vec<Application>,
-}
-
-/// An application that a window can be opened for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Application {
-    /// Its identifier.
-    pub id: ApplicationId,
-    /// Its name.
-    pub name: String,
-}
-
-/// Body of `POST windows`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WindowRequest {
-    /// Made by the app.
-    pub window_id: WindowId,
-    /// For which application.
-    pub application: ApplicationId,
-    /// What was reached.
-    pub user_verification: UserVerificationReached,
-    /// The device's clock.
-    pub device_time: DeviceTime,
-    /// With [`UserVerificationReached::WebAuthn`].
-    #[serde(deserialize_with = "nullable")]
-    pub assertion: Option<Assertion>,
-    /// By the device's key, over [`SignedWindow`].
-    pub signature: Signature,
-}
-
-impl WindowRequest {
-    /// What the signature stands for.
-    pub fn signed<'a>(&'a self, party: Party<'a>) -> SignedWindow<'a> {
-        SignedWindow {
-            party,
-            window: &self.window_id,
-            application: &self.application,
-            user_verification: self.user_verification,
-            device_time: &self.device_time,
-        }
+words!(
+    /// What a login in the history hung on.
+    #[derive(Default)]
+    HistoryFactor {
+        /// A challenge.
+        #[default]
+        Push = "push",
+        /// A sign-in window.
+        Window = "window",
     }
-
-    /// For the server: verifies the signature.
-    ///
-    /// # Errors
-    /// [`SignatureInvalid`].
-    pub fn verify(&self, party: Party<'_>, device: &PublicKey) -> Result<(), SignatureInvalid> {
-        device.verify(&self.signed(party).octets(), &self.signature)
-    }
-}
-
-/// Answer 200 of `POST windows`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WindowAnswer {
-    /// When the window closes.
-    pub expires_at: Timestamp,
-}
+);
 
 #[cfg(test)]
 mod tests {
@@ -1017,11 +974,15 @@ mod tests {
             application: "VPN".to_owned(),
             place: None,
             verdict: ClosingState::Cancelled,
+            factor: HistoryFactor::Window,
         };
+        let mut json = serde_json::to_value(login).unwrap();
         assert_eq!(
-            serde_json::to_value(login).unwrap(),
-            json!({"at": "1970-01-01T00:00:00Z", "application": "VPN", "place": null, "verdict": "cancelled"})
+            json,
+            json!({"at": "1970-01-01T00:00:00Z", "application": "VPN", "place": null, "verdict": "cancelled", "factor": "window"})
         );
+        json.as_object_mut().unwrap().remove("factor");
+        assert_eq!(serde_json::from_value::<HistoryLogin>(json).unwrap().factor, HistoryFactor::Push);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::keys::{PublicKey, Signature, sha256};
 use crate::messages::{
     ActivationAnswer, ActivationRequest, Applications, Challenge, ChallengeClosed, ChallengeStateAnswer, Challenges,
     ContextDocument, Decision, DecisionAnswer, DecisionRequest, DevicePatch, History, NumberMode, PushMessage,
-    PushSubscription, ServerInfo, UserVerification, UserVerificationReached, WindowAnswer, WindowRequest,
+    PushSubscription, ServerInfo, UserVerification, UserVerificationReached, WindowAnswer, WindowClosed, WindowRequest,
+    WindowStateAnswer,
 };
 use crate::problem::Problem;
 use crate::proof::{NewProof, Request};
@@ -186,6 +187,8 @@ fn the_examples_of_the_page_can_be_read() {
             "applications" => read::<Applications>(json),
             "window" => read::<WindowRequest>(json),
             "window-answer" => read::<WindowAnswer>(json),
+            "window-closed" => read::<WindowClosed>(json),
+            "window-state" => read::<WindowStateAnswer>(json),
             "problem" => read::<Problem>(json),
             other => panic!("no type for the example {other}"),
         }

@@ -64,6 +64,8 @@ codes! {
     DeviceRemoved = 403 "device_removed" "The device was removed";
     /// The account is disabled.
     AccountDisabled = 403 "account_disabled" "The account is disabled";
+    /// The user reported a login; until an administrator has looked at it, no sign-in window is opened.
+    AccountFrozen = 403 "account_frozen" "A sign-in was reported and an administrator has to look at it first";
     /// The policy asks for user verification and the server saw none.
     UserVerificationRequired = 403 "user_verification_required" "User verification is required";
     /// No such path, or no such challenge for this account.
@@ -80,6 +82,14 @@ codes! {
     KeyAlreadyKnown = 409 "key_already_known" "The key belongs to another device";
     /// The challenge was decided or has ended.
     ChallengeClosed = 409 "challenge_closed" "The sign-in is no longer waiting";
+    /// A sign-in window of the account for this application is open already.
+    WindowOpen = 409 "window_open" "A sign-in window is open already";
+    /// The window's id was used before, with other fields.
+    WindowIdUsed = 409 "window_id_used" "The window's identifier was used before";
+    /// A login of the account at this application waits, or came a moment ago.
+    LoginUnderWay = 409 "login_under_way" "Somebody is signing in there at this moment";
+    /// A login of the account at this application was not approved, not long ago.
+    LoginUnapproved = 409 "login_unapproved" "A sign-in there was not approved a short time ago";
     /// The body is longer than 64 KiB.
     BodyTooLarge = 413 "body_too_large" "The request is too large";
     /// The number is wrong; the challenge is dead.
@@ -117,6 +127,9 @@ pub struct Problem {
     /// The server's clock, with `proof_expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
+    /// When it may be tried again, with `login_under_way` and `login_unapproved`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// How the challenge ended, with `challenge_closed`; or that its code was shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ChallengeState>,
@@ -136,6 +149,7 @@ impl Problem {
             code: code.as_str().to_owned(),
             detail: None,
             time: None,
+            until: None,
             state: None,
         }
     }
@@ -151,6 +165,13 @@ impl Problem {
     #[must_use]
     pub fn with_time(mut self, time: Timestamp) -> Self {
         self.time = Some(time);
+        self
+    }
+
+    /// Adds when it may be tried again.
+    #[must_use]
+    pub fn with_until(mut self, until: Timestamp) -> Self {
+        self.until = Some(until);
         self
     }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_device_protocol::{
     messages::{
-        ActivationRequest, ChallengeState, ClosingState, Decision, DecisionRequest, DevicePatch, NumberMode,
-        PushSubscription, TotpAlgorithm, UserVerification, UserVerificationReached, WindowRequest,
+        ActivationRequest, ChallengeState, ClosingState, Decision, DecisionRequest, DevicePatch, HistoryFactor,
+        NumberMode, PushSubscription, TotpAlgorithm, UserVerification, UserVerificationReached, WindowRequest,
+        WindowState,
     },
     problem::ErrorCode,
 };
@@ -192,6 +193,8 @@ fn the_examples_of_the_page_are_as_the_document_says() {
         ("applications", "Applications"),
         ("window", "WindowRequest"),
         ("window-answer", "WindowAnswer"),
+        ("window-closed", "WindowClosed"),
+        ("window-state", "WindowState"),
         ("problem", "Problem"),
     ]);
     let examples = examples();
@@ -252,6 +255,9 @@ fn the_words_of_the_document_are_those_of_the_types() {
         TotpAlgorithm at "Totp/properties/algorithm",
         UserVerification at "Challenge/properties/user_verification",
         UserVerificationReached at "Reached",
+        HistoryFactor at "History/properties/logins/items/properties/factor",
+        WindowState at "WindowState/properties/state",
+        WindowState at "WindowClosed/properties/state",
     );
 }
 
