@@ -660,7 +660,9 @@ impl Touched {
                 Write::AddDirectory(_) | Write::SetDirectory(_) | Write::RemoveDirectory(_) => {
                     touched.directories = true;
                 }
-                Write::OpenChallenge(_)
+                Write::OpenWindow(_)
+                | Write::CloseWindow { .. }
+                | Write::OpenChallenge(_)
                 | Write::CloseChallenge { .. }
                 | Write::ReassignChallenge { .. }
                 | Write::ReportChallenge { .. }

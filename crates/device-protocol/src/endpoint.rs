@@ -1,6 +1,6 @@
 //! The requests of version 1: method and path.
 
-use crate::ids::ChallengeId;
+use crate::ids::{ChallengeId, WindowId};
 use crate::origin::Origin;
 
 /// The path that all endpoints lie under.
@@ -33,6 +33,8 @@ pub enum Endpoint<'a> {
     Applications,
     /// `POST windows`.
     OpenWindow,
+    /// `GET windows/{id}`.
+    Window(&'a WindowId),
 }
 
 impl Endpoint<'_> {
@@ -44,7 +46,8 @@ impl Endpoint<'_> {
             | Self::Challenge(_)
             | Self::Events
             | Self::History
-            | Self::Applications => "GET",
+            | Self::Applications
+            | Self::Window(_) => "GET",
             Self::Activate | Self::Decide(_) | Self::OpenWindow => "POST",
             Self::SetPush => "PUT",
             Self::RenameDevice => "PATCH",
@@ -66,6 +69,7 @@ impl Endpoint<'_> {
             Self::History => format!("{BASE_PATH}/history"),
             Self::Applications => format!("{BASE_PATH}/applications"),
             Self::OpenWindow => format!("{BASE_PATH}/windows"),
+            Self::Window(id) => format!("{BASE_PATH}/windows/{id}"),
         }
     }
 

@@ -38,6 +38,12 @@ kinds! {
     LoginEnded = "login.ended",
     /// A challenge was reported after its end.
     ChallengeReported = "challenge.reported",
+    /// A user opened a sign-in window; `detail` holds its identifier, here and below.
+    WindowOpened = "window.opened",
+    /// A sign-in window was not opened: `reason` says why.
+    WindowRefused = "window.refused",
+    /// A sign-in window is over: `reason` says how.
+    WindowClosed = "window.closed",
     /// Something that an administrator should look at; `reason` says what.
     Alert = "alert",
     /// A user was added.
@@ -116,7 +122,7 @@ pub struct AuditEvent {
     pub source: Option<HostileText>,
     /// `verified`, `reported` or `unknown`.
     pub source_trust: Option<&'static str>,
-    /// `push`, `totp`.
+    /// `push`, `totp`, `window`.
     pub factor: Option<&'static str>,
     /// The device.
     pub device: Option<DeviceId>,

@@ -1,7 +1,8 @@
 use crate::{
     Activation, ActivationId, AuditEvent, Bypass, Challenge, ChallengeId, ClientId, Closing, Device, DeviceId,
     DeviceState, Directory, DirectoryId, LimitScope, Limits, LoginId, LoginName, Passkey, PushSubscription,
-    RadiusClient, Resource, ResourceId, Secret, Timestamp, Upstream, UpstreamId, User, UserId,
+    RadiusClient, Resource, ResourceId, Secret, SignInWindow, Timestamp, Upstream, UpstreamId, User, UserId,
+    WindowClosing, WindowId,
 };
 
 /// What is written in one piece: all of it with its records, or nothing.
@@ -50,6 +51,18 @@ pub enum Write {
         device: DeviceId,
         /// When.
         at: Timestamp,
+    },
+    /// Adds an open sign-in window. Condition: the device has had none of this id; it is active, and its user, whose window
+    /// it is, enabled.
+    OpenWindow(Box<SignInWindow>),
+    /// Ends a sign-in window. Condition: it is open; to approve, also that its user is enabled and its device active.
+    CloseWindow {
+        /// Of which device.
+        device: DeviceId,
+        /// Which.
+        id: WindowId,
+        /// How.
+        closing: WindowClosing,
     },
     /// Replaces counters. Condition: they are at version `expected` (0: there are none); they go to `expected + 1`.
     SetLimits {

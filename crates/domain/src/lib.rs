@@ -26,12 +26,14 @@ mod strictness;
 mod time;
 mod upstream;
 mod user;
+mod window;
 
 pub use activation::{Activation, ActivationState};
 pub use audit::{AuditEvent, AuditHash, AuditRecord, ChainBreak, ChainFault, EventKind, verify_chain};
 pub use bypass::Bypass;
 pub use challenge::{Challenge, ChallengeState, Closing, DecisionRecord};
 pub use commit::{Commit, Write};
+pub use countersign_device_protocol::ids::WindowId;
 pub use countersign_device_protocol::messages::{
     ClosingState, Decision, NumberMode, Trust, UserVerification, UserVerificationReached,
 };
@@ -54,3 +56,4 @@ pub use seldom::Seldom;
 pub use time::Timestamp;
 pub use upstream::{Upstream, UpstreamServer};
 pub use user::{LoginName, NameError, PasswordHash, User, UserSnapshot};
+pub use window::{SignInWindow, WindowClosing, WindowState};

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ResourceId, Timestamp, UserId};
+use crate::{ResourceId, SignInWindow, Timestamp, UserId};
 
 /// What a set of counters is kept for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +70,12 @@ pub struct Limits {
     password: Throttle,
     /// The newest approval.
     last_approval: Option<LastApproval>,
+    /// Sign-in windows of the last hour, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    windows: Vec<i64>,
+    /// The newest login that was not approved, where windows can be opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unapproved: Option<i64>,
 }
 
 /// The newest approval of a user, for the context of a challenge that follows within a minute.
@@ -157,11 +163,42 @@ impl Limits {
         self.frozen = true;
     }
 
-    /// Lifts pauses, the freeze and the stop of codes; the budget of pushes stays as it was spent.
+    /// Whether a user reported a login and nobody has looked at it since.
+    pub const fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Lifts pauses, the freeze and the stop of codes; the budgets of pushes and windows stay as they were spent.
     pub fn unlock(&mut self) {
-        let pushes = std::mem::take(&mut self.pushes);
+        let (pushes, windows) = (std::mem::take(&mut self.pushes), std::mem::take(&mut self.windows));
         let last_approval = self.last_approval.take();
-        *self = Self { pushes, last_approval, ..Self::default() };
+        *self = Self { pushes, windows, last_approval, ..Self::default() };
+    }
+
+    /// A sign-in window was opened.
+    pub fn window_opened(&mut self, now: Timestamp) {
+        self.windows.retain(|at| is_within(*at, SignInWindow::MOST_WITHIN, now));
+        self.windows.push(now.as_micros());
+    }
+
+    /// When the next sign-in window may be opened, where too many were.
+    pub fn windows_spent_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut spent: Vec<i64> = self.windows.clone();
+        spent.retain(|at| is_within(*at, SignInWindow::MOST_WITHIN, now));
+        spent.sort_unstable();
+        let last_but = spent.len().checked_sub(SignInWindow::MOST)?;
+        spent.get(last_but).map(|at| Timestamp::from_micros(*at).plus(SignInWindow::MOST_WITHIN))
+    }
+
+    /// A login was not approved where sign-in windows can be opened.
+    pub fn note_unapproved(&mut self, now: Timestamp) {
+        self.unapproved = Some(now.as_micros());
+    }
+
+    /// Until when no sign-in window is opened for a login that was not approved.
+    pub fn unapproved_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let at = self.unapproved.filter(|at| is_within(*at, SignInWindow::AFTER_UNAPPROVED, now))?;
+        Some(Timestamp::from_micros(at).plus(SignInWindow::AFTER_UNAPPROVED))
     }
 
     /// Lets nothing be done that either of the two forbids: for a database that was put back, and what was there before.
@@ -182,6 +219,8 @@ impl Limits {
                 .flatten()
                 .max_by(|a, b| newer(a, b))
                 .cloned(),
+            windows: merged(&self.windows, &other.windows),
+            unapproved: self.unapproved.max(other.unapproved),
         }
     }
 
@@ -504,8 +543,33 @@ mod tests {
     }
 
     #[test]
+    fn s18_six_windows_an_hour_and_none_soon_after_an_unapproved_login() {
+        let mut limits = Limits::default();
+        for minute in 0..6 {
+            assert_eq!(limits.windows_spent_until(at(minute * 60)), None);
+            limits.window_opened(at(minute * 60));
+        }
+        assert_eq!(limits.windows_spent_until(at(301)), Some(at(3600)));
+        assert_eq!(limits.windows_spent_until(at(3600)), None);
+        limits.window_opened(at(3600));
+        assert_eq!(limits.windows_spent_until(at(3600)), Some(at(3660)));
+
+        assert_eq!(limits.unapproved_until(at(0)), None);
+        limits.note_unapproved(at(0));
+        assert_eq!(limits.unapproved_until(at(899)), Some(at(900)));
+        assert_eq!(limits.unapproved_until(at(900)), None);
+        // A clock that was set back forgives nothing, one that stood years ahead does not hold for years (S96).
+        assert_eq!(limits.unapproved_until(at(-600)), Some(at(900)));
+        assert_eq!(limits.unapproved_until(at(-1_000_000)), None);
+        limits.unlock();
+        assert_eq!((limits.unapproved_until(at(1)), limits.windows_spent_until(at(3601))), (None, Some(at(3660))));
+    }
+
+    #[test]
     fn stored_form_is_read_back() {
         let mut limits = Limits::default();
+        limits.window_opened(at(0));
+        limits.note_unapproved(at(1));
         limits.push_sent(at(0));
         limits.push_approved("vpn", at(1));
         limits.otp_mut().failed(&OTP_POLICY, at(1));

@@ -57,6 +57,12 @@ impl Resource {
         }
     }
 
+    /// Whether users may open sign-in windows here: where nothing can be shown and the client has checked the password
+    /// itself. Elsewhere whoever types any password could use a window up.
+    pub fn has_windows(&self) -> bool {
+        self.policy.windows && self.policy.prompt.is_none() && !self.proves_user()
+    }
+
     /// Whether a login here has proved who the user is before anybody is asked: a client that only says a name, or asks
     /// for an authorisation without a password, has not.
     pub fn proves_user(&self) -> bool {

@@ -17,6 +17,7 @@ mod rows;
 mod schema;
 mod store;
 mod swap;
+mod windows;
 mod writer;
 
 pub use backup::{Copy, CopyError, Label, Progress, back_up};

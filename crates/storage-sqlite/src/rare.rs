@@ -11,10 +11,10 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use crate::error::unavailable;
 use crate::hot::{Guards, Pending};
-use crate::resources;
 use crate::rows::{
     BURNT, OPEN, PENDING, PUSH_AUTH, PUSH_ENDPOINT, REDEEMED, TOTP, chap_place, device_place, directory_place,
 };
+use crate::{resources, windows};
 
 /// What sealing takes.
 #[derive(Clone, Copy)]
@@ -70,6 +70,8 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
             at.as_micros(),
             PENDING,
         ),
+        Write::OpenWindow(window) => windows::open(conn, window).await?,
+        Write::CloseWindow { device, id, closing } => windows::close(conn, *device, id, *closing).await?,
         Write::AddUser(user) => add_user(conn, user).await?,
         Write::SetUserName { id, name, display_name } => changed!(
             conn,

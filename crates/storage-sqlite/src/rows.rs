@@ -86,7 +86,7 @@ impl<'r> Fields<'r> {
         }
     }
 
-    fn word<T>(&mut self, meaning: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+    pub(crate) fn word<T>(&mut self, meaning: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
         let word: &str = self.next()?;
         self.checked(meaning(word), "known word")
     }

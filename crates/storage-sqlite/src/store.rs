@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_domain::{
     Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Clock, Commit, Device, DeviceId, Directory,
-    DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Seldom, Timestamp, Upstream,
-    User, UserId, UserSnapshot,
+    DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Seldom, SignInWindow,
+    Timestamp, Upstream, User, UserId, UserSnapshot, WindowId,
 };
 use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, Wanted, WriterFigures};
 use sqlx::query::Query;
@@ -29,6 +29,7 @@ use crate::rows::{
     self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, nulls, user_columns,
 };
 use crate::schema;
+use crate::windows::{self, window_columns};
 use crate::writer::{Figures, Job, MAX_BATCH, QUEUE, Work, Writer};
 
 /// How long a connection waits for a lock that another program holds.
@@ -248,6 +249,11 @@ impl SqliteStore {
         rows.iter().map(|row| rows::challenge(&mut Fields::new(row, "challenges"))).collect()
     }
 
+    async fn windows(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<SignInWindow>, StoreError> {
+        let rows = self.all(query).await?;
+        rows.iter().map(|row| windows::read(&mut Fields::new(row, windows::TABLE))).collect()
+    }
+
     async fn activation(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Option<Activation>, StoreError> {
         let row = self.one(query).await?;
         row.map(|row| rows::activation(&mut Fields::new(&row, "activations"))).transpose()
@@ -435,6 +441,27 @@ impl Store for SqliteStore {
             " FROM challenges WHERE user = ?1 AND closed_at IS NOT NULL ORDER BY closed_at DESC LIMIT ?2"
         );
         self.challenges(sqlx::query(READ).bind(user.as_uuid().as_bytes().as_slice()).bind(i64::from(limit))).await
+    }
+
+    async fn window(&self, device: DeviceId, id: &WindowId) -> Result<Option<SignInWindow>, StoreError> {
+        const READ: &str = concat!("SELECT ", window_columns!(), " FROM sign_in_windows WHERE device = ?1 AND id = ?2");
+        let query = sqlx::query(READ).bind(device.as_uuid().as_bytes().as_slice()).bind(id.as_str());
+        Ok(self.windows(query).await?.pop())
+    }
+
+    async fn open_windows(&self) -> Result<Vec<SignInWindow>, StoreError> {
+        const READ: &str =
+            concat!("SELECT ", window_columns!(), " FROM sign_in_windows WHERE state = 'open' ORDER BY opened_at");
+        self.windows(sqlx::query(READ)).await
+    }
+
+    async fn past_windows(&self, user: UserId, limit: u32) -> Result<Vec<SignInWindow>, StoreError> {
+        const READ: &str = concat!(
+            "SELECT ",
+            window_columns!(),
+            " FROM sign_in_windows WHERE user = ?1 AND closed_at IS NOT NULL ORDER BY closed_at DESC LIMIT ?2"
+        );
+        self.windows(sqlx::query(READ).bind(user.as_uuid().as_bytes().as_slice()).bind(i64::from(limit))).await
     }
 
     async fn activation_by_handle(&self, handle: &str) -> Result<Option<Activation>, StoreError> {

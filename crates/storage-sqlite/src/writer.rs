@@ -228,6 +228,8 @@ async fn purge_step(conn: &mut SqliteConnection, before: i64) -> Result<u64, Sto
     for sql in [
         "DELETE FROM challenges WHERE id IN \
          (SELECT id FROM challenges WHERE closed_at < ?1 ORDER BY closed_at LIMIT ?2)",
+        "DELETE FROM sign_in_windows WHERE (device, id) IN \
+         (SELECT device, id FROM sign_in_windows WHERE closed_at < ?1 ORDER BY closed_at LIMIT ?2)",
         "DELETE FROM activations WHERE id IN \
          (SELECT id FROM activations WHERE issued_at < ?1 ORDER BY issued_at LIMIT ?2)",
     ] {

@@ -34,9 +34,11 @@ use crate::{CommitError, Store, StoreError};
 
 mod company;
 mod many;
+mod windows;
 
 pub use company::*;
 pub use many::*;
+pub use windows::*;
 
 /// How a backend opens the database of one test.
 #[async_trait]
@@ -80,6 +82,8 @@ macro_rules! conformance_tests {
             upstreams_have_names_and_secrets_of_their_own
             clients_have_names_and_secrets_and_rules
             a_bypass_is_used_once_and_in_time
+            s18_a_window_is_opened_once_and_ends_once
+            s18_a_window_lets_nobody_in_once_disabled_or_removed
             chap_secrets_and_passkeys_come_back_whole
             s63_an_entry_is_one_user_for_good
             snapshots_are_complete

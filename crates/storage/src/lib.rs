@@ -11,7 +11,8 @@ mod vault;
 use async_trait::async_trait;
 use countersign_domain::{
     Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Commit, Device, DeviceId, Directory, DirectoryId,
-    EntryId, LoginName, RadiusClient, Resource, Secret, Timestamp, Upstream, User, UserId, UserSnapshot,
+    EntryId, LoginName, RadiusClient, Resource, Secret, SignInWindow, Timestamp, Upstream, User, UserId, UserSnapshot,
+    WindowId,
 };
 pub use vault::{KEY_OCTETS, Place, Vault, VaultError};
 
@@ -139,6 +140,13 @@ pub trait Store: Send + Sync + 'static {
     async fn pending_challenges(&self) -> Result<Vec<Challenge>, StoreError>;
     /// The newest closed ones of a user, newest first.
     async fn history(&self, user: UserId, limit: u32) -> Result<Vec<Challenge>, StoreError>;
+
+    /// The sign-in window that a device opened under this identifier.
+    async fn window(&self, device: DeviceId, id: &WindowId) -> Result<Option<SignInWindow>, StoreError>;
+    /// All that are open, oldest first.
+    async fn open_windows(&self) -> Result<Vec<SignInWindow>, StoreError>;
+    /// The newest closed ones of a user, newest first.
+    async fn past_windows(&self, user: UserId, limit: u32) -> Result<Vec<SignInWindow>, StoreError>;
 
     /// The newest activation with this handle that was not burnt (or, if there is none, the newest burnt one).
     async fn activation_by_handle(&self, handle: &str) -> Result<Option<Activation>, StoreError>;

@@ -24,7 +24,7 @@ pub(super) async fn list(State(api): State<DeviceApi>, caller: Caller) -> Result
 }
 
 pub(super) async fn get(State(api): State<DeviceApi>, caller: Caller) -> Result<Json<ChallengeStateAnswer>, Refusal> {
-    let challenge = api.desk().store().challenge(caller.challenge()?).await?;
+    let challenge = api.desk().store().challenge(caller.named()?).await?;
     let now = api.desk().clock().now();
     let challenge = challenge.filter(|challenge| {
         let ended = match &challenge.state {

@@ -24,7 +24,7 @@ pub(super) async fn post(State(api): State<DeviceApi>, from: AnyAccount) -> Resu
     if request.assertion.is_some() && request.user_verification != UserVerificationReached::WebAuthn {
         return Err(Refusal::Malformed("an assertion comes with webauthn only".to_owned()));
     }
-    let id = caller.challenge()?;
+    let id = caller.named()?;
     let record = DecisionRecord {
         device: caller.device.id,
         decision: request.decision,

@@ -40,7 +40,7 @@ use refusal::Refusal;
 type Route = (&'static str, fn() -> MethodRouter<DeviceApi>);
 
 /// All paths. `docs/reference/device-v1.openapi.json` describes the same ones, which a test sees to.
-const ROUTES: [Route; 11] = [
+const ROUTES: [Route; 12] = [
     ("/server", || routing::get(server::get)),
     ("/activations", || routing::post(activations::post)),
     ("/challenges", || routing::get(challenges::list)),
@@ -52,6 +52,7 @@ const ROUTES: [Route; 11] = [
     ("/history", || routing::get(history::get)),
     ("/applications", || routing::get(windows::applications)),
     ("/windows", || routing::post(windows::post)),
+    ("/windows/{id}", || routing::get(windows::get)),
 ];
 
 /// The routes of the device API; everything else under `/device/v1/` is answered with a problem document.

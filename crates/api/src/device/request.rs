@@ -1,6 +1,6 @@
 //! From an HTTP request to a device that proved to have sent it.
 
-use core::time::Duration;
+use core::{str::FromStr, time::Duration};
 
 use axum::{
     body::Body,
@@ -14,7 +14,7 @@ use countersign_device_protocol::{
     problem::ErrorCode,
     proof::{self, CheckedProof},
 };
-use countersign_domain::{ChallengeId, Commit, Device, DeviceState, Write};
+use countersign_domain::{Commit, Device, DeviceState, Write};
 use countersign_storage::CommitError;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
@@ -103,8 +103,8 @@ impl Caller {
         parse(&self.body)
     }
 
-    /// The challenge that the path names.
-    pub(super) fn challenge(&self) -> Result<ChallengeId, Refusal> {
+    /// The challenge or window that the path names.
+    pub(super) fn named<T: FromStr>(&self) -> Result<T, Refusal> {
         let id = self.path.strip_prefix(BASE_PATH).and_then(|path| path.split('/').nth(2));
         id.and_then(|id| id.parse().ok()).ok_or_else(|| ErrorCode::NotFound.into())
     }

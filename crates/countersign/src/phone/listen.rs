@@ -104,6 +104,8 @@ async fn stream<F: Future<Output = bool>>(
             let told = match event {
                 Event::ChallengeClosed(closed) => News::Closed(closed.id, closed.state),
                 Event::Challenge(challenge) => open(line, account, challenge).await?,
+                // Whoever opened it waits for it.
+                Event::WindowClosed(_) => continue,
             };
             if !tell(told).await {
                 return Ok(());

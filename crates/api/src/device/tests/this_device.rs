@@ -60,7 +60,7 @@ async fn s17_history_shows_how_logins_ended() {
         world.verdict().await;
     }
     let logins = world.get(&phone, "history").await.json;
-    let row = |at: &str, verdict: &str| serde_json::json!({"at": at, "application": "VPN Zürich", "place": null, "verdict": verdict});
+    let row = |at: &str, verdict: &str| json!({"at": at, "application": "VPN Zürich", "place": null, "verdict": verdict, "factor": "push"});
     let wanted = [row("2027-01-15T08:00:02Z", "denied"), row("2027-01-15T08:00:01Z", "approved")];
     assert_eq!(logins, serde_json::json!({"logins": wanted}));
     assert_eq!(world.get(&bobs, "history").await.json, serde_json::json!({"logins": []}));
