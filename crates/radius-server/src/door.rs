@@ -8,19 +8,19 @@ use std::{
 };
 
 use countersign_desk::{Desk, DoorVerdict, ResourceTable};
-use countersign_domain::{ClientId, LoginId, LoginResult, Reason, Verdict};
+use countersign_domain::{ClientId, Grant, LoginId, LoginResult, Reason, Verdict};
 use countersign_radius::{
-    AttributeList, Code, Limits, LocalSocket, PacketView, Proof, Received, RequestError, TransactionKey,
-    TransactionTable, encode_reply, verify_request,
+    Code, Limits, LocalSocket, PacketView, Proof, Received, RequestError, TransactionKey, TransactionTable,
+    verify_request,
 };
 use tokio::time::Instant;
-use tracing::error;
 
 use crate::{
     clients::{Client, Clients},
     complaints::Complaints,
     figures::Figures,
     patience::Arrivals,
+    reply,
     request::{self, Reading},
     socket::{Datagram, Socket},
 };
@@ -135,7 +135,8 @@ impl Door {
             all.status_server.count();
             // All other attributes are ignored, Proxy-State too (RFC 5997 section 3).
             let kernel = request::kernel(&packet, false);
-            if let (Some(reply), Some(socket)) = (encode(Code::AccessAccept, &kernel, client), sockets.get(socket)) {
+            if let (Some(reply), Some(socket)) = (reply::bare(Code::AccessAccept, &kernel, client), sockets.get(socket))
+            {
                 self.send(now, socket, datagram.source, datagram.asked, &reply);
             }
             return;
@@ -201,7 +202,7 @@ impl Door {
                 match request::read(packet, client, datagram.source.ip(), ticket) {
                     Reading::Login(request) => self.desk.login(*request),
                     Reading::Refuse(refusal) => {
-                        let outcome = (LoginResult::Reject, refusal.reason, Some(refusal.detail.to_owned()));
+                        let outcome = (LoginResult::Reject, refusal.reason, Some(refusal.detail.into_owned()));
                         let time = self.desk.clock().now();
                         self.desk.record(request::record(packet, client, Some(ticket), time, outcome));
                         self.reject_later(ticket, now);
@@ -258,8 +259,8 @@ impl Door {
     pub(crate) fn verdict(&mut self, now: Instant, verdict: DoorVerdict, sockets: &[Socket]) {
         let DoorVerdict { login, verdict } = verdict;
         match verdict {
-            Verdict::Accept(_) => self.answer(now, login, Code::AccessAccept, sockets),
-            Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, Code::AccessReject, sockets),
+            Verdict::Accept(grant) => self.answer(now, login, Some(&grant), sockets),
+            Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, None, sockets),
             Verdict::Reject { after_challenge: false, .. } => {
                 if let Some(waiting) = self.waiting.get(&login) {
                     let arrived = waiting.arrivals.first;
@@ -267,7 +268,7 @@ impl Door {
                 }
             }
             // No resource of this edition asks; see the engine.
-            Verdict::Ask(_) => self.answer(now, login, Code::AccessReject, sockets),
+            Verdict::Ask(_) => self.answer(now, login, None, sockets),
             // Its retransmissions are still told apart: one that is heard after a takeover means two clients.
             Verdict::Unanswered { reason } => {
                 if let Some(Waiting { client, arrivals, .. }) = self.waiting.remove(&login) {
@@ -296,7 +297,7 @@ impl Door {
             && due <= now
         {
             self.rejects.pop();
-            self.answer(now, login, Code::AccessReject, sockets);
+            self.answer(now, login, None, sockets);
         }
         for login in self.table.expire(self.since_start(now)) {
             self.waiting.remove(&login);
@@ -320,10 +321,15 @@ impl Door {
         self.complaints.keep(|client| clients.exists(client));
     }
 
-    /// Sends the reply to a login, if it still waits for one, and keeps it for retransmissions.
-    fn answer(&mut self, now: Instant, login: LoginId, code: Code, sockets: &[Socket]) {
+    /// Sends the reply to a login, if it still waits for one, and keeps it for retransmissions: an Access-Accept with
+    /// what is granted, an Access-Reject where nothing is.
+    fn answer(&mut self, now: Instant, login: LoginId, granted: Option<&Grant>, sockets: &[Socket]) {
         let Some(waiting) = self.waiting.remove(&login) else { return };
-        let Some(reply) = encode(code, &waiting.kernel, &waiting.client) else { return };
+        let (code, reply) = match granted {
+            Some(grant) => reply::accept(&waiting.kernel, &waiting.client, grant),
+            None => (Code::AccessReject, reply::bare(Code::AccessReject, &waiting.kernel, &waiting.client)),
+        };
+        let Some(reply) = reply else { return };
         let Some(key) = self.table.answer(self.since_start(now), login, Arc::clone(&reply)) else { return };
         match code {
             Code::AccessAccept => self.figures.all.accepts.count(),
@@ -339,19 +345,6 @@ impl Door {
         if let Err(fault) = socket.send(to, asked, reply) {
             self.figures.all.unsent.count();
             self.complaints.unsent(now, to.ip(), &fault);
-        }
-    }
-}
-
-/// A reply that carries nothing but what it must: Message-Authenticator, and Proxy-State of the request. So all
-/// rejects look the same, and no attribute of a request comes back as an attribute of a reply (S52, S55).
-fn encode(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8]>> {
-    let request = PacketView::parse(kernel).ok()?;
-    match encode_reply(code, &request, &client.secret, &AttributeList::new()) {
-        Ok(reply) => Some(Arc::from(reply)),
-        Err(fault) => {
-            error!(error = %fault, "a reply could not be made");
-            None
         }
     }
 }

@@ -19,6 +19,7 @@ mod complaints;
 mod door;
 mod figures;
 mod patience;
+mod reply;
 mod request;
 mod server;
 mod socket;

@@ -192,6 +192,12 @@ impl AttributeList {
         Self { octets: Vec::new() }
     }
 
+    /// Attributes as they stand on the wire; `None` where one is not whole, or all are longer than a packet.
+    pub fn from_octets(octets: &[u8]) -> Option<Self> {
+        let taken: usize = Attributes::over(octets).map(|attribute| attribute.value.len().saturating_add(2)).sum();
+        (taken == octets.len() && taken <= limits::PACKET).then(|| Self { octets: octets.to_vec() })
+    }
+
     /// Adds one attribute. An empty value is written as it is, for the sake of a proxy; what we make ourselves leaves
     /// the attribute out instead (RFC 2865 section 5).
     ///

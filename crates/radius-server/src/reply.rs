@@ -1,0 +1,143 @@
+//! What stands in a reply.
+
+use std::sync::Arc;
+
+use countersign_domain::Grant;
+use countersign_radius::{
+    AttributeList, AttributeType, Code, EncodeError, NamedAttribute, PacketView, encode_reply, reply_attributes,
+};
+use tracing::error;
+
+use crate::clients::Client;
+
+/// A reply that carries nothing but what it must: Message-Authenticator, and Proxy-State of the request. So all
+/// rejects look the same, and no attribute of a request comes back as an attribute of a reply (S52, S55).
+pub(crate) fn bare(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8]>> {
+    let request = PacketView::parse(kernel).ok()?;
+    match encode_reply(code, &request, &client.secret, &AttributeList::new()) {
+        Ok(reply) => Some(Arc::from(reply)),
+        Err(fault) => {
+            error!(error = %fault, "a reply could not be made");
+            None
+        }
+    }
+}
+
+/// An Access-Accept with what the login is given: what the policy names, in its order, and behind it what an upstream
+/// sent, octet for octet, but for what the policy names and may stand once. Nothing comes from the request (S55).
+///
+/// Attributes may restrict. So where one cannot be made, or all do not fit a packet, it is an Access-Reject.
+pub(crate) fn accept(kernel: &[u8], client: &Client, grant: &Grant) -> (Code, Option<Arc<[u8]>>) {
+    let refused = |fault: &dyn core::fmt::Display| {
+        error!(
+            client.name = client.seat.client.name, error = %fault,
+            "an accepted login is rejected, for its reply attributes cannot be sent: `countersign resource show` and \
+             `resource set --reply`"
+        );
+        (Code::AccessReject, bare(Code::AccessReject, kernel, client))
+    };
+    let attributes = match attributes(grant) {
+        Ok(attributes) => attributes,
+        Err(fault) => return refused(&fault),
+    };
+    let Ok(request) = PacketView::parse(kernel) else { return refused(&"the request is not there any more") };
+    match encode_reply(Code::AccessAccept, &request, &client.secret, &attributes) {
+        Ok(reply) => (Code::AccessAccept, Some(Arc::from(reply))),
+        Err(fault) => refused(&fault),
+    }
+}
+
+fn attributes(grant: &Grant) -> Result<AttributeList, String> {
+    let named = grant.named.iter().map(|attribute| NamedAttribute::new(&attribute.name, &attribute.value));
+    let named: Vec<_> = named.collect::<Result<_, _>>().map_err(|fault| fault.to_string())?;
+    let mut all = reply_attributes(&named).map_err(|fault| fault.to_string())?;
+    let once: Vec<AttributeType> = named.iter().filter(|named| named.stands_once()).map(NamedAttribute::kind).collect();
+    let upstream = AttributeList::from_octets(&grant.upstream).ok_or("what the upstream sent is not whole")?;
+    for attribute in upstream.iter().filter(|attribute| !once.contains(&attribute.kind)) {
+        all.push(attribute.kind, attribute.value).map_err(|fault: EncodeError| fault.to_string())?;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_domain::ReplyAttribute;
+    use countersign_radius::{Authenticator, Identifier, MessageAuthenticatorRule, SharedSecret, limits, verify_reply};
+    use countersign_testkit::{NewResource, Site};
+
+    use super::*;
+    use crate::{clients::Clients, figures::Figures, request};
+
+    const REQUEST: Authenticator = Authenticator([7; 16]);
+
+    /// The code of the reply to a request with Proxy-State, and its attributes behind Message-Authenticator.
+    async fn reply(named: &[(&str, &str)], upstream: &[(AttributeType, &[u8])]) -> (Code, Vec<(u8, Vec<u8>)>) {
+        let site = Site::open(1).await;
+        site.resource(NewResource::default()).await;
+        let clients = Clients::new(&site.desk.resources().borrow(), &Figures::default());
+        let client = clients.find([127, 0, 0, 1].into()).unwrap();
+        let secret = SharedSecret::new(NewResource::default().secret.as_bytes());
+        let mut attributes = AttributeList::new();
+        attributes.push_vendor(9, 1, b"shell:priv-lvl=15").unwrap();
+        attributes.push(AttributeType::CLASS, b"of the request").unwrap();
+        attributes.push(AttributeType::PROXY_STATE, b"p").unwrap();
+        let id = Identifier(9);
+        let packet =
+            countersign_radius::encode_request(Code::AccessRequest, id, &REQUEST, &secret, &attributes).unwrap();
+        let kernel = request::kernel(&PacketView::parse(&packet).unwrap(), true);
+
+        let attribute = |(name, value): &(&str, &str)| ReplyAttribute { name: (*name).into(), value: (*value).into() };
+        let mut sent = AttributeList::new();
+        for (kind, value) in upstream {
+            sent.push(*kind, value).unwrap();
+        }
+        let grant = Grant { named: named.iter().map(attribute).collect(), upstream: Arc::from(sent.octets()) };
+        let (code, octets) = accept(&kernel, client, &grant);
+        let octets = octets.unwrap();
+        let view = verify_reply(&octets, &REQUEST, id, &secret, MessageAuthenticatorRule::Required).unwrap();
+        assert_eq!(view.code(), code);
+        (code, view.iter().skip(1).map(|attribute| (attribute.kind.0, attribute.value.to_vec())).collect())
+    }
+
+    #[tokio::test]
+    async fn s55_policy_then_upstream_then_proxy_state_and_nothing_of_the_request() {
+        let upstream: &[(AttributeType, &[u8])] = &[
+            (AttributeType::CLASS, b"u"),
+            (AttributeType::SESSION_TIMEOUT, &[0, 0, 0, 9]),
+            (AttributeType(250), b"unknown"),
+            (AttributeType::CLASS, b"u"),
+        ];
+        let named = [("Class", "a"), ("Session-Timeout", "60"), ("Class", "b"), ("Session-Timeout", "90")];
+        let (code, attributes) = reply(&named, upstream).await;
+        assert_eq!(code, Code::AccessAccept);
+        let expected: &[(u8, &[u8])] =
+            &[(25, b"a"), (27, &[0, 0, 0, 60]), (25, b"b"), (25, b"u"), (250, b"unknown"), (25, b"u"), (33, b"p")];
+        assert!(attributes.iter().map(|(kind, value)| (*kind, value.as_slice())).eq(expected.iter().copied()));
+        // What no policy names once more is the upstream's.
+        let (_, attributes) = reply(&[("Class", "a")], upstream).await;
+        assert!(attributes.contains(&(27, vec![0, 0, 0, 9])));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_said_in_full_is_a_reject() {
+        let long = "x".repeat(253);
+        let much = vec![("Class", long.as_str()); 6];
+        let most = vec![(AttributeType::CLASS, long.as_bytes()); 15];
+        let kept = |attributes: &[(u8, Vec<u8>)]| attributes == [(33, b"p".to_vec())];
+        for (named, upstream) in [
+            (&[("Fliter-Id", "a")][..], &[][..]),
+            (&[("State", "a")], &[]),
+            (&[("Session-Timeout", "soon")], &[]),
+            (&much, &[]),
+            (&much[..5], &most),
+            (&[], &[(AttributeType::MESSAGE_AUTHENTICATOR, &[0; 16][..])]),
+            (&[], &[(AttributeType::PROXY_STATE, &b"q"[..])]),
+        ] {
+            let (code, attributes) = reply(named, upstream).await;
+            assert!(code == Code::AccessReject && kept(&attributes), "{named:?}");
+        }
+        let (code, attributes) = reply(&much[..5], &most[..9]).await;
+        assert_eq!((code, attributes.len()), (Code::AccessAccept, 15));
+        assert!(attributes.len() * 255 < limits::PACKET);
+    }
+}
