@@ -63,7 +63,7 @@ impl ServerFacts for Program {
                 let mut told = named(counts.named());
                 told.extend(waits.intervals().map(|(seconds, count)| (format!("repeated_after_{seconds}_s"), count)));
                 told.insert("longest_wait_ms".to_owned(), u64::try_from(waits.longest.as_millis()).unwrap_or(u64::MAX));
-                (seat.resource.name.clone(), told)
+                (seat.client.name.clone(), told)
             })
             .collect();
         Facts {

@@ -19,5 +19,5 @@ pub use desk::{Desk, DeskConfig, DoorVerdict};
 pub use directories::{Directories, FindFault, Membership, PasswordAnswer, Person, Trouble};
 pub use hub::OpenedChallenges;
 pub use passwords::{PasswordError, hash_password};
-pub use resources::{ResourceTable, Seat};
+pub use resources::{ResourceTable, Route, Seat};
 pub use upstreams::UpstreamTable;

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use countersign_desk::{ResourceTable, Seat};
-use countersign_domain::ClientId;
-use countersign_radius::{MessageAuthenticatorRule, SharedSecret};
+use countersign_desk::{ResourceTable, Route, Seat};
+use countersign_domain::{ClientId, Resource};
+use countersign_radius::{MessageAuthenticatorRule, PacketView, RequestTest, SharedSecret};
 use ipnet::IpNet;
 
 use crate::{
@@ -25,6 +25,8 @@ pub(crate) struct Client {
     pub(crate) rule: MessageAuthenticatorRule,
     pub(crate) counters: Arc<ClientCounters>,
     pub(crate) patience: Arc<Patience>,
+    /// Of the client's rules, in their order. A rule that cannot be read fits every request.
+    tests: Vec<Option<RequestTest>>,
 }
 
 impl Client {
@@ -35,7 +37,26 @@ impl Client {
     /// Whether what is pending for this client still makes sense for the other.
     fn is_same_as(&self, other: &Self) -> bool {
         let (old, new) = (&self.seat.client, &other.seat.client);
-        old.secret == new.secret && old.networks == new.networks && old.resource == new.resource
+        old.secret == new.secret
+            && old.networks == new.networks
+            && old.resource == new.resource
+            && old.rules == new.rules
+    }
+
+    /// What a request is for: where the first rule that fits leads, and otherwise the client's own resource.
+    ///
+    /// # Errors
+    /// The rule leads nowhere; in words for the record.
+    pub(crate) fn resource_of(&self, request: &PacketView<'_>) -> Result<&Arc<Resource>, String> {
+        let fits = |(_, test): &(&Route, &Option<RequestTest>)| test.as_ref().is_none_or(|test| test.holds(request));
+        let Some((Route { rule, to }, test)) = self.seat.routes.iter().zip(&self.tests).find(fits) else {
+            return Ok(&self.seat.resource);
+        };
+        match (to, test) {
+            (Ok(resource), Some(_)) => Ok(resource),
+            (Ok(_), None) => Err(format!("the rule for {} cannot be read", rule.attribute.as_str())),
+            (Err(why), _) => Err(format!("the rule {} = {} {why}", rule.attribute.as_str(), rule.value)),
+        }
     }
 }
 
@@ -63,6 +84,11 @@ impl Clients {
                 rule,
                 counters,
                 patience,
+                tests: seat
+                    .routes
+                    .iter()
+                    .map(|Route { rule, .. }| RequestTest::new(rule.attribute.as_str(), &rule.value).ok())
+                    .collect(),
             });
             for network in &seat.client.networks {
                 let of_prefix = clients.networks.entry(network.prefix_len()).or_default();

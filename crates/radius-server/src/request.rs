@@ -1,10 +1,10 @@
 //! An Access-Request read for the desk (RFC 2865 section 4.1).
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use countersign_domain::{
-    AuditEvent, Credential, Door, EventKind, HostileText, LoginId, LoginRequest, LoginResult, Reason, RetryKey, Secret,
-    Source, Timestamp,
+    AuditEvent, Charset, Credential, Door, EventKind, HostileText, LoginId, LoginRequest, LoginResult, Reason,
+    RetryKey, Secret, Source, Timestamp,
 };
 use countersign_radius::{
     AttributeType, Credential as OnTheWire, CredentialError, PacketView, PasswordForm, UserPassword, limits,
@@ -22,15 +22,15 @@ pub(crate) enum Reading {
 }
 
 /// Why the door itself refuses a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) reason: Reason,
-    pub(crate) detail: &'static str,
+    pub(crate) detail: Cow<'static, str>,
 }
 
 impl Refusal {
-    const fn credential(detail: &'static str) -> Self {
-        Self { reason: Reason::PasswordWrong, detail }
+    const fn new(reason: Reason, detail: &'static str) -> Self {
+        Self { reason, detail: Cow::Borrowed(detail) }
     }
 }
 
@@ -45,27 +45,36 @@ pub(crate) fn has_impossible_password(packet: &PacketView<'_>) -> bool {
 /// Reads a verified request.
 pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id: LoginId) -> Reading {
     let Ok(user) = packet.one(AttributeType::USER_NAME) else {
-        return Reading::Refuse(Refusal { reason: Reason::UserUnknown, detail: "several User-Name attributes" });
+        return Reading::Refuse(Refusal::new(Reason::UserUnknown, "several User-Name attributes"));
     };
     if packet.attribute(AttributeType::STATE).is_some() {
         // This door issues no challenge yet, so no State is one of ours (C020).
-        return Reading::Refuse(Refusal {
-            reason: Reason::Expired,
-            detail: "unknown state: State was not issued by this server, or is not known any more",
-        });
+        return Reading::Refuse(Refusal::new(
+            Reason::Expired,
+            "unknown state: State was not issued by this server, or is not known any more",
+        ));
     }
-    let credential = match credential(packet, client) {
+    let resource = match client.resource_of(packet) {
+        Ok(resource) => Arc::clone(resource),
+        Err(why) => return Reading::Refuse(Refusal { reason: Reason::Unavailable, detail: Cow::Owned(why) }),
+    };
+    let charset = resource.policy.charset;
+    let user = charset.to_utf8(user.unwrap_or_default());
+    if user.len() > HostileText::MAX {
+        return Reading::Refuse(Refusal::new(Reason::UserUnknown, "a name that is longer than a name can be"));
+    }
+    let credential = match credential(packet, client, charset) {
         Ok(credential) => credential,
-        Err(detail) => return Reading::Refuse(Refusal::credential(detail)),
+        Err(detail) => return Reading::Refuse(Refusal::new(Reason::PasswordWrong, detail)),
     };
     let octets = |kind| packet.attribute(kind).map(<[u8]>::to_vec);
     Reading::Login(Box::new(LoginRequest {
         id,
-        resource: std::sync::Arc::clone(&client.seat.resource),
+        resource,
         client: client.id(),
         client_name: source.to_canonical().to_string(),
         door: Door::Radius,
-        user_typed: HostileText::new(user.unwrap_or_default()),
+        user_typed: HostileText::new(&user),
         credential,
         source: Source { address: calling_station(packet) },
         retry: RetryKey {
@@ -79,7 +88,7 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
 }
 
 /// The one credential; only PAP can be checked here yet.
-fn credential(packet: &PacketView<'_>, client: &Client) -> Result<Credential, &'static str> {
+fn credential(packet: &PacketView<'_>, client: &Client, charset: Charset) -> Result<Credential, &'static str> {
     let hidden = match OnTheWire::of(packet) {
         Ok(OnTheWire::None) => return Ok(Credential::None),
         Ok(OnTheWire::UserPassword(hidden)) => hidden,
@@ -99,7 +108,7 @@ fn credential(packet: &PacketView<'_>, client: &Client) -> Result<Credential, &'
         // Nothing but padding, in more blocks than padding takes: not empty, and never right.
         PasswordForm::LeadingNul if password.octets().is_empty() => Credential::Password(Secret::new(vec![0])),
         PasswordForm::Plain | PasswordForm::LeadingNul | PasswordForm::EmbeddedNul => {
-            Credential::Password(Secret::new(password.octets().to_vec()))
+            Credential::Password(Secret::new(charset.to_utf8(password.octets()).to_vec()))
         }
     })
 }
@@ -141,10 +150,11 @@ pub(crate) fn record(
     (result, reason, detail): (LoginResult, Reason, Option<String>),
 ) -> AuditEvent {
     let source = Source { address: calling_station(packet) };
+    let resource = client.resource_of(packet).unwrap_or(&client.seat.resource);
     AuditEvent {
         login,
         user_typed: packet.attribute(AttributeType::USER_NAME).map(HostileText::new),
-        resource: Some(client.seat.resource.id),
+        resource: Some(resource.id),
         client: Some(client.id()),
         door: Some(Door::Radius.as_str()),
         source_trust: Some(if source.address.is_some() { "reported" } else { "unknown" }),

@@ -15,4 +15,5 @@ mod discarded;
 mod house;
 mod rejects;
 mod retransmissions;
+mod rules;
 mod sockets;
