@@ -5,13 +5,15 @@ import subprocess
 
 import pytest
 
+from domain import PASSWORD, add_domain
 from harness import LAB, finished, missing, need
+from radius_client import ACCESS_REJECT
 
 
 class Host:
     """The lab's xrdp host, whose PAM asks the server."""
 
-    def __init__(self, lab, resource, users):
+    def __init__(self, lab, resource, users: list[str]):
         self.environment = os.environ | {
             "LAB": str(lab),
             "RDP_RADIUS": "%s:%d" % resource.server.radius,
@@ -41,17 +43,29 @@ class Host:
 
 
 @pytest.fixture
-def host(server, user, tmp_path_factory):
+def hosts(tmp_path_factory):
     need("xrdp", "xrdp-sesman", "Xvfb", "import", "xterm", "unshare")
     if os.getuid() != 0:
         missing("an xrdp host needs root")
+    made = []
+
+    def make(resource, user: str) -> Host:
+        made.append(Host(tmp_path_factory.mktemp("lab"), resource, [user]))
+        made[-1].up()
+        return made[-1]
+
+    yield make
+    for host in made:
+        host.down()
+
+
+@pytest.fixture
+def host(server, user, hosts):
     resource = server.resource("--no-require-message-authenticator")
     alice = user(name=f"alice-{resource.name}")
-    host = Host(tmp_path_factory.mktemp("lab"), resource, [alice.name])
+    host = hosts(resource, alice.name)
     host.alice = alice
-    host.up()
-    yield host
-    host.down()
+    return host
 
 
 def outcome(logon: subprocess.Popen) -> tuple[str, str]:
@@ -82,3 +96,24 @@ def test_no_desktop_is_shown_while_nobody_answers(host):
     logon = host.script("rdp-login.sh", host.alice.name, host.alice.password, RDP_TIMEOUT="8")
     seen, printed = outcome(logon)
     assert seen == "failed", printed
+
+
+def test_a_domain_password_and_a_verify_show_the_desktop(server, dc, hosts, phone):
+    """As a company has it: the password is the domain's, and nobody was entered by hand."""
+    add_domain(server, dc)
+    resource = server.resource(
+        "--no-require-message-authenticator", "--directory", "corp", "--allow-group", "GG-RDP", primary="directory"
+    )
+    assert resource.nas().login("EXAMPLE\\alice", PASSWORD).code == ACCESS_REJECT, "without a phone"
+    alice = phone("alice")
+    host = hosts(resource, "alice")
+    logon = host.script("rdp-login.sh", "EXAMPLE\\alice", PASSWORD)
+    alice.answer("verify")
+    seen, printed = outcome(logon)
+    assert seen == "connected", printed
+    [verdict] = server.verdicts(resource=resource.id, result="accept")
+    assert (verdict["reason"], verdict["user_typed"]) == ("approved", "alice"), "xrdp leaves the domain away"
+    wrong = host.script("rdp-login.sh", "alice", "wrong")
+    seen, printed = outcome(wrong)
+    assert seen == "refused", printed
+    assert server.verdicts(resource=resource.id)[-1]["reason"] == "password_wrong"
