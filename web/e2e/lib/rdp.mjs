@@ -13,14 +13,14 @@ const SECRET = 'a-secret-of-the-xrdp-host-0123456789';
 /** The end of a picture that is written completely. */
 const PNG_END = Buffer.from('IEND\xaeB`\x82', 'latin1');
 
-/** Starts an xrdp host for these users, and makes it the resource `name` of the server. Needs root. */
-export async function startHost(server, name, users) {
+/** Starts an xrdp host for these users, and makes it the resource `name` of the server. `options` are more of it. Needs root. */
+export async function startHost(server, name, users, ...options) {
   const lab = await mkdtemp(join(tmpdir(), 'countersign-rdp-'));
   const secret = join(lab, 'secret');
   await writeFile(secret, SECRET, { mode: 0o600 });
   await server.commandWith(
     `${SECRET}\n`,
-    ...['resource', 'add', name, '--client', '127.0.0.1', '--secret-stdin', '--primary', 'local', '--answer-by', '55'],
+    ...['resource', 'add', name, '--client', '127.0.0.1', '--secret-stdin', '--answer-by', '55', ...options],
     // pam_radius_auth before 3.0 sends none.
     '--no-require-message-authenticator',
   );
