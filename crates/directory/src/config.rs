@@ -105,18 +105,6 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error
     String::deserialize(deserializer).map(|text| Secret::new(text.into_bytes()))
 }
 
-/// A filter that somebody wrote, read and found to be one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilterText(pub(crate) Filter);
-
-impl std::str::FromStr for FilterText {
-    type Err = FilterError;
-
-    fn from_str(text: &str) -> Result<Self, FilterError> {
-        Filter::parse(text).map(Self)
-    }
-}
-
 /// What is wrong with the configuration, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -198,6 +186,17 @@ pub enum ConfigError {
         /// What is wrong with it.
         fault: String,
     },
+    /// Nobody of this directory can be there.
+    #[error("{place} is neither below {base} nor above it: no user of this directory can be there")]
+    PlaceOutside {
+        /// Which place.
+        place: String,
+        /// The base DN.
+        base: String,
+    },
+    /// A group without a name.
+    #[error("a rule names no group: write its short name, its DN or its SID")]
+    NoGroup,
     /// A machine without CAs.
     #[error("this machine has no trusted CAs: install ca-certificates, or set ca_file")]
     NoSystemRoots,
@@ -402,10 +401,10 @@ fn filter(field: &'static str, given: Option<&str>, default: &str) -> Result<Fil
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn good() -> DirectoryConfig {
+    pub(crate) fn good() -> DirectoryConfig {
         toml::from_str(
             r#"
             servers = ["ldaps://dc1.example.test", "ldap://[fd00::2]:1389/"]

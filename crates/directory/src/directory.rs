@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// How many groups one user may be in.
-const MAX_GROUPS: usize = 1024;
+pub(crate) const MAX_GROUPS: usize = 1024;
 /// How deep groups may be in groups, where we have to walk ourselves.
-const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 /// How many groups are asked for at once.
-const CHUNK: usize = 64;
+pub(crate) const CHUNK: usize = 64;
 /// Longer than any password that a directory takes.
 const MAX_PASSWORD: usize = 1024;
 
@@ -241,7 +241,7 @@ impl Directory {
         }
     }
 
-    fn groups(&self, filter: Filter, limit: usize) -> Search {
+    pub(crate) fn groups(&self, filter: Filter, limit: usize) -> Search {
         let ad = self.settings.kind == Kind::Ad;
         let attributes: &[&str] = if ad { &["objectSid", "sAMAccountName"] } else { &["cn"] };
         let mut attributes: Vec<String> = attributes.iter().map(|name| (*name).to_owned()).collect();
@@ -257,7 +257,7 @@ impl Directory {
         }
     }
 
-    fn read_group(&self, raw: &RawEntry) -> Option<Group> {
+    pub(crate) fn read_group(&self, raw: &RawEntry) -> Option<Group> {
         let (id, name) = match self.settings.kind {
             Kind::Ad => (raw.first("objectSid").and_then(GroupId::of_sid)?, raw.text("sAMAccountName")),
             Kind::Ldap => (entry::id(raw, &self.settings).ok()?.into(), raw.text("cn")),

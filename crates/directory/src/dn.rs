@@ -1,8 +1,12 @@
 //! Distinguished names, read for comparison only (RFC 4514). What is sent to a server is always the text that it gave.
 
 /// The parts of a DN, folded so that two spellings of one are equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Dn(Vec<Vec<Pair>>);
+
+/// A DN folded into one run of octets, equal exactly where the DNs are: for large sets of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DnKey(Box<[u8]>);
 
 /// An attribute's name and value, folded.
 type Pair = (String, Vec<u8>);
@@ -37,6 +41,22 @@ impl Dn {
     /// Whether this is `base` or below it.
     pub(crate) fn is_within(&self, base: &Self) -> bool {
         self.0.ends_with(&base.0)
+    }
+
+    pub(crate) fn key(&self) -> DnKey {
+        let mut key = Vec::new();
+        let mut put = |octets: &[u8]| {
+            key.extend(octets.len().to_be_bytes());
+            key.extend(octets);
+        };
+        for part in &self.0 {
+            put(&part.len().to_be_bytes());
+            for (attribute, value) in part {
+                put(attribute.as_bytes());
+                put(value);
+            }
+        }
+        DnKey(key.into_boxed_slice())
     }
 
     /// `example.test` of `…,DC=example,DC=test`.

@@ -178,9 +178,17 @@ impl AccountState {
     }
 }
 
+/// Seconds from 1601, where Windows begins to count, to 1970.
+const SINCE_1601: i64 = 11_644_473_600;
+
 /// Windows counts tenths of microseconds since 1601.
 const fn seconds_of_filetime(time: i64) -> i64 {
-    (time / 10_000_000).saturating_sub(11_644_473_600)
+    (time / 10_000_000).saturating_sub(SINCE_1601)
+}
+
+/// The same the other way round.
+pub(crate) const fn filetime_of_seconds(seconds: i64) -> i64 {
+    seconds.saturating_add(SINCE_1601).saturating_mul(10_000_000)
 }
 
 impl Entry {
@@ -188,16 +196,9 @@ impl Entry {
     pub(crate) fn attributes(settings: &Settings) -> Vec<String> {
         let of_kind: &[&str] = match settings.kind {
             Kind::Ad => &["userAccountControl", "msDS-User-Account-Control-Computed", "accountExpires", "pwdLastSet"],
-            Kind::Ldap => &[
-                "cn",
-                "nsAccountLock",
-                "pwdAccountLockedTime",
-                "pwdReset",
-                "shadowExpire",
-                "memberOf",
-                "gidNumber",
-                "modifyTimestamp",
-            ],
+            Kind::Ldap => {
+                &["cn", "nsAccountLock", "pwdAccountLockedTime", "pwdReset", "shadowExpire", "memberOf", "gidNumber"]
+            }
         };
         let named = [&settings.id, &settings.login, &settings.mail, &settings.display];
         named
@@ -274,6 +275,11 @@ impl GroupId {
         let parts = parts.chunks_exact(4).filter_map(|part| <[u8; 4]>::try_from(part).ok());
         let begin = format!("S-1-{authority}");
         Some(Self(parts.fold(begin, |text, part| text + &format!("-{}", u32::from_le_bytes(part)))))
+    }
+
+    /// Of a SID of a domain, its last part: what `primaryGroupID` names (MS-ADTS section 3.1.1.3.1.2).
+    pub(crate) fn relative(&self) -> Option<&str> {
+        self.0.strip_prefix("S-1-5-21-").and_then(|rest| rest.rsplit('-').next())
     }
 
     /// The octets of a SID.

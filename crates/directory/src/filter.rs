@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::ber::Writer;
 
-/// Members of a group, groups in groups included; only Active Directory knows it.
+/// Which entries a search finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Filter {
     And(Vec<Filter>),
@@ -45,6 +45,10 @@ impl Filter {
 
     pub(crate) fn at_least(attribute: &str, value: &str) -> Self {
         Self::AtLeast(attribute.to_owned(), value.as_bytes().to_vec())
+    }
+
+    pub(crate) fn at_most(attribute: &str, value: &str) -> Self {
+        Self::AtMost(attribute.to_owned(), value.as_bytes().to_vec())
     }
 
     /// Reads the text form.

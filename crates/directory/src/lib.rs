@@ -19,6 +19,7 @@ mod entry;
 mod error;
 mod filter;
 mod names;
+mod places;
 mod pool;
 mod reason;
 pub mod sync;
@@ -26,8 +27,9 @@ mod tls;
 pub mod trial;
 mod wire;
 
-pub use config::{ConfigError, DirectoryConfig, FilterText, Kind};
+pub use config::{ConfigError, DirectoryConfig, Kind};
 pub use directory::{Authenticated, Directory, Membership};
 pub use entry::{AccountState, Entry, EntryId, Group, GroupId, Groups, Names};
 pub use error::{AuthError, DirectoryError, EntryFault, LookupError, NameFault, Phase, Refusal, ServerFault, TlsFault};
 pub use filter::FilterError;
+pub use places::Place;

@@ -2,21 +2,30 @@
 //!
 //! What is done with them, and what happens when many are gone, is decided elsewhere.
 
+use core::time::Duration;
+
+use countersign_domain::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::{
-    config::{FilterText, Kind},
+    config::Kind,
     connection::Found,
-    directory::{Directory, answer},
-    entry::{self, Entry, EntryId},
+    directory::Directory,
+    entry::{self, Entry, EntryId, filetime_of_seconds},
     error::{DirectoryError, EntryFault},
     filter::Filter,
+    places::{Area, Place},
     pool::Lease,
     wire::{Page as PageOf, RawEntry, Scope, Search, code},
 };
 
 /// Users in one page.
 const PAGE: u32 = 250;
+/// The same where each comes with the groups that he names himself: a page must fit into one answer.
+const PAGE_WITH_GROUPS: u32 = 50;
+/// Users that are read at most.
+pub(crate) const MAX_USERS: usize = 200_000;
 
 /// Up to where users were read. With Active Directory each domain controller counts for itself, so a mark belongs to one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +37,10 @@ pub enum Mark {
         database: String,
         /// The highest change number that was there when reading began.
         usn: u64,
+        /// When that was, seconds since 1970: an account that expires later changes by that alone.
+        at: i64,
     },
-    /// Others: the latest modifyTimestamp that was seen, as the directory writes it.
+    /// Others: a modifyTimestamp; whatever was changed before it has been read.
     Modified {
         /// For example `20270115080000Z`.
         at: String,
@@ -39,19 +50,27 @@ pub enum Mark {
 /// What to read.
 #[derive(Debug, Clone, Default)]
 pub struct SyncQuery {
-    /// Below which DN; without it the configured base. It must be below that.
-    pub base: Option<String>,
-    /// Which users, beside the configured filter.
-    pub filter: Option<FilterText>,
-    /// Only what changed since; everything where the mark does not belong to the server that answers.
+    /// Places to look for each user in.
+    pub places: Vec<Place>,
+    /// Only what changed since. Everything where the mark does not belong to the server that answers, and where a place
+    /// is a group: who comes into one is not changed by that.
     pub since: Option<Mark>,
+}
+
+/// A user, and where he is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Who.
+    pub entry: Entry,
+    /// The first of the places that has him, by its number.
+    pub place: Option<usize>,
 }
 
 /// Some of the users.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
     /// Those that are there.
-    pub users: Vec<Entry>,
+    pub users: Vec<Placed>,
     /// Entries that could not be used, by DN, and why. A reader that reckons with what is missing must not take these for
     /// gone.
     pub unusable: Vec<(String, EntryFault)>,
@@ -79,18 +98,24 @@ pub struct UserPages<'a> {
     directory: &'a Directory,
     lease: Lease,
     state: State,
+    areas: Vec<Area>,
     users: Search,
+    size: u32,
+    read: usize,
     deleted: Option<Search>,
     everything: bool,
+    began: Instant,
     mark: Option<Mark>,
+    latest: Option<Timestamp>,
 }
 
 impl Directory {
     /// Begins to read users.
     ///
     /// # Errors
-    /// [`DirectoryError`] when no server answers.
+    /// [`DirectoryError`] when no server answers, or a group is not there.
     pub async fn list_users(&self, query: &SyncQuery) -> Result<UserPages<'_>, DirectoryError> {
+        let began = Instant::now();
         let mut lease = {
             let call = self.pool.call().await?;
             self.pool.lease(&call).await?
@@ -99,24 +124,39 @@ impl Directory {
             Kind::Ad => self.usn(&mut lease).await?,
             Kind::Ldap => (None, None),
         };
-        let since = match (&query.since, &mark) {
-            (Some(Mark::Usn { database, usn }), Some(Mark::Usn { database: here, .. })) if database == here => {
-                Some(Filter::at_least("uSNChanged", &usn.saturating_add(1).to_string()))
+        let groups = query.places.iter().any(|place| matches!(place, Place::Group(_)));
+        let since = query.since.as_ref().filter(|_| !groups);
+        let changed = match (since, &mark) {
+            (Some(Mark::Usn { database, usn, at }), Some(Mark::Usn { database: here, at: now, .. }))
+                if database == here =>
+            {
+                let since = Filter::at_least("uSNChanged", &usn.saturating_add(1).to_string());
+                let expired = Filter::And(vec![
+                    Filter::at_least("accountExpires", &filetime_of_seconds(*at).to_string()),
+                    Filter::at_most("accountExpires", &filetime_of_seconds(*now).to_string()),
+                ]);
+                Some((Filter::Or(vec![since.clone(), expired]), since))
             }
             (Some(Mark::Modified { at }), _) if self.settings.kind == Kind::Ldap => {
-                Some(Filter::at_least("modifyTimestamp", at))
+                let since = Filter::at_least("modifyTimestamp", at);
+                Some((since.clone(), since))
             }
             _ => None,
         };
-        let everything = since.is_none();
+        let everything = changed.is_none();
+        let (changed, since) = changed.unzip();
         let mut all = vec![self.settings.user_filter.clone()];
-        all.extend(query.filter.as_ref().map(|text| text.0.clone()));
-        all.extend(since.clone());
+        all.extend(changed);
+        let mut attributes = Entry::attributes(&self.settings);
+        if self.settings.kind == Kind::Ldap {
+            attributes.retain(|name| groups || name != "memberOf");
+            attributes.push("modifyTimestamp".to_owned());
+        }
         let users = Search {
-            base: query.base.clone().unwrap_or_else(|| self.settings.base.clone()),
+            base: self.settings.base.clone(),
             scope: Scope::Subtree,
             filter: Filter::And(all),
-            attributes: Entry::attributes(&self.settings),
+            attributes,
             limit: 0,
             page: None,
             show_deleted: false,
@@ -140,9 +180,23 @@ impl Directory {
             page: None,
             show_deleted: true,
         });
+        let areas = self.areas(&mut lease, &query.places).await?;
         // Where there are no change numbers, the mark is found while reading; until then it stays as it was.
         let mark = mark.or_else(|| query.since.clone().filter(|_| !everything));
-        Ok(UserPages { directory: self, lease, state: State::Users(Vec::new()), users, deleted, everything, mark })
+        Ok(UserPages {
+            directory: self,
+            lease,
+            state: State::Users(Vec::new()),
+            areas,
+            users,
+            size: if groups { PAGE_WITH_GROUPS } else { PAGE },
+            read: 0,
+            deleted,
+            everything,
+            began,
+            mark,
+            latest: None,
+        })
     }
 
     /// Whether the service account may see what was deleted. One that may not gets no error, only nothing.
@@ -185,7 +239,8 @@ impl Directory {
             .first()
             .and_then(|raw| raw.first("invocationId"))
             .and_then(|octets| uuid::Uuid::from_slice_le(octets).ok());
-        Ok((database.map(|database| Mark::Usn { database: database.to_string(), usn }), domain))
+        let at = self.clock.now().as_seconds();
+        Ok((database.map(|database| Mark::Usn { database: database.to_string(), usn, at }), domain))
     }
 }
 
@@ -200,7 +255,11 @@ impl UserPages<'_> {
             State::Users(cookie) => {
                 let found = self.read(&self.users.clone(), cookie).await?;
                 if found.outcome.code != code::SUCCESS {
-                    return Err(self.fault(found));
+                    return Err(self.directory.fault_of(&self.lease, found));
+                }
+                self.read = self.read.saturating_add(found.entries.len());
+                if self.read > MAX_USERS {
+                    return Err(DirectoryError::TooMany { what: "users", limit: MAX_USERS });
                 }
                 self.state = match (found.outcome.controls.cookie(), &self.deleted) {
                     (Some(cookie), _) => State::Users(cookie),
@@ -212,7 +271,10 @@ impl UserPages<'_> {
                     self.note(raw);
                     let now = self.directory.clock.now();
                     match Entry::read(raw, &self.directory.settings, now) {
-                        Ok(entry) => page.users.push(entry),
+                        Ok(entry) => {
+                            let place = self.areas.iter().position(|area| area.has(&entry));
+                            page.users.push(Placed { entry, place });
+                        }
                         Err(fault) => page.unusable.push((raw.dn.clone(), fault)),
                     }
                 }
@@ -228,7 +290,7 @@ impl UserPages<'_> {
                         self.deleted = None;
                         return Ok(None);
                     }
-                    _ => return Err(self.fault(found)),
+                    _ => return Err(self.directory.fault_of(&self.lease, found)),
                 }
                 if let Some(cookie) = found.outcome.controls.cookie() {
                     self.state = State::Deleted(cookie);
@@ -251,34 +313,80 @@ impl UserPages<'_> {
     }
 
     /// Where to go on the next time; to be kept only after the last page.
-    pub const fn mark(&self) -> Option<&Mark> {
-        self.mark.as_ref()
+    pub fn mark(&self) -> Option<Mark> {
+        if self.directory.settings.kind == Kind::Ad {
+            return self.mark.clone();
+        }
+        // What was changed while the pages were read may have been on one that was read already. So much earlier than
+        // the latest time that was seen, nothing can have been.
+        let slack = self.began.elapsed().saturating_add(Duration::from_secs(1));
+        let safe = self.latest.map(|latest| latest.minus(slack));
+        let before = match &self.mark {
+            Some(Mark::Modified { at }) => time(at),
+            _ => None,
+        };
+        safe.max(before).map(|at| Mark::Modified { at: text(at) })
     }
 
     async fn read(&mut self, search: &Search, cookie: Vec<u8>) -> Result<Found, DirectoryError> {
-        let search = Search { page: Some(PageOf { size: PAGE, cookie }), ..search.clone() };
+        let search = Search { page: Some(PageOf { size: self.size, cookie }), ..search.clone() };
         self.directory.pool.search_leased(&mut self.lease, &search).await
-    }
-
-    fn fault(&self, found: Found) -> DirectoryError {
-        answer(self.directory.pool.leased_from(&self.lease), "a search", found.outcome.code, found.outcome.text)
     }
 
     /// Keeps the latest time of change.
     fn note(&mut self, raw: &RawEntry) {
-        if self.directory.settings.kind == Kind::Ad {
-            return;
-        }
-        let Some(at) = raw.text("modifyTimestamp") else { return };
-        match &self.mark {
-            Some(Mark::Modified { at: latest }) if latest.as_str() >= at => {}
-            _ => self.mark = Some(Mark::Modified { at: at.to_owned() }),
+        if self.directory.settings.kind == Kind::Ldap {
+            self.latest = self.latest.max(raw.text("modifyTimestamp").and_then(time));
         }
     }
+}
+
+/// Reads a generalized time in UTC, with or without a fraction (RFC 4517 section 3.3.13), to the second.
+fn time(text: &str) -> Option<Timestamp> {
+    let digits = text.strip_suffix('Z')?;
+    let whole = digits.split_once(['.', ',']).map_or(digits, |(whole, _)| whole);
+    if whole.len() != 14 || !whole.bytes().all(|octet| octet.is_ascii_digit()) {
+        return None;
+    }
+    let part = |from, to| whole.get(from..to).unwrap_or_default();
+    Timestamp::from_rfc3339(&format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(0, 4),
+        part(4, 6),
+        part(6, 8),
+        part(8, 10),
+        part(10, 12),
+        part(12, 14)
+    ))
+}
+
+/// Writes one, to the second.
+fn text(at: Timestamp) -> String {
+    let whole = Timestamp::from_seconds(at.as_seconds()).to_rfc3339();
+    whole.chars().filter(char::is_ascii_digit).chain(['Z']).collect()
 }
 
 impl std::fmt::Debug for UserPages<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UserPages").field("everything", &self.everything).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generalized_times_are_read_and_written() {
+        let at = Timestamp::from_rfc3339("2027-01-15T08:00:59Z").unwrap();
+        for written in ["20270115080059Z", "20270115080059.25Z", "20270115080059,999999Z"] {
+            assert_eq!(time(written), Some(at), "{written}");
+        }
+        assert_eq!(text(at.plus(Duration::from_millis(900))), "20270115080059Z");
+        for other in
+            ["", "Z", "20270115080059", "202701150800Z", "20271315080059Z", "2027011508005xZ", "20270115080059+0100"]
+        {
+            assert_eq!(time(other), None, "{other}");
+        }
     }
 }
