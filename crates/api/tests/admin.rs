@@ -679,6 +679,7 @@ async fn users_of_one_name_are_told_apart_by_their_id() {
         name: LoginName::new("Alice").unwrap(),
         display_name: "Alice".to_owned(),
         enabled: true,
+        held: None,
         password: None,
         created_at: server.site.clock.now(),
     };

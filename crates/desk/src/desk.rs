@@ -8,7 +8,7 @@ use std::{
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, Clock, Closing, ClosingState, Commit, DecisionRecord, DeviceId, DeviceState,
     DirectoryId, Door, Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId,
-    UserSnapshot, Verdict, Write,
+    UserOrigin, UserSnapshot, Verdict, Write,
 };
 use countersign_engine::{
     Against, Bounds, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome, SignatureCheck,
@@ -613,7 +613,8 @@ impl Touched {
             match write {
                 Write::AddUser(user) => {
                     touched.users.push(user.id);
-                    touched.names = true;
+                    // Names of users of a directory are not kept.
+                    touched.names |= user.origin == UserOrigin::Local;
                 }
                 Write::SetUserName { id, .. } => touched.users.push(*id),
                 Write::SetUserEnabled { id, enabled } => {
@@ -622,6 +623,11 @@ impl Touched {
                         touched.shut_out.push(*id);
                     }
                 }
+                Write::HoldUser { id, .. } => {
+                    touched.users.push(*id);
+                    touched.shut_out.push(*id);
+                }
+                Write::ReleaseUser(id) => touched.users.push(*id),
                 Write::RemoveUser(id) => {
                     touched.users.push(*id);
                     touched.shut_out.push(*id);
@@ -668,7 +674,8 @@ impl Touched {
                 | Write::ReportChallenge { .. }
                 | Write::AddActivation(_)
                 | Write::CountWrongSecret(_)
-                | Write::RedeemActivation { .. } => {}
+                | Write::RedeemActivation { .. }
+                | Write::SetSyncState(_) => {}
                 // Written before anything is served.
                 Write::BeginEpoch { .. } => {}
             }

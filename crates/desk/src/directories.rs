@@ -172,6 +172,7 @@ impl Desk {
             name: login_name(person),
             display_name: display_name(person),
             enabled: true,
+            held: None,
             password: None,
             created_at: now,
         };

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use countersign_desk::{Directories, DoorVerdict, FindFault, Membership, PasswordAnswer, Person, Trouble};
 use countersign_domain::{
     ClientId, Credential, Directory, DirectoryId, Door, EntryId, EventKind, Lockout, LoginRequest, Primary, Reason,
-    Resource, ResourceId, RetryKey, Secret, Source, UserOrigin, Verdict, Write,
+    Resource, ResourceId, RetryKey, Secret, Source, SyncSettings, UserOrigin, Verdict, Write,
 };
 use countersign_testkit::Site;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -90,6 +90,7 @@ impl House {
             settings: "{}".to_owned(),
             password: Secret::new(b"secret".to_vec()),
             lockout: Lockout::default(),
+            sync: SyncSettings::default(),
             created_at: now,
         };
         site.write(Write::AddDirectory(Box::new(directory.clone()))).await;

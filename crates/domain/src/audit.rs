@@ -82,6 +82,8 @@ kinds! {
     DirectoryChanged = "directory.changed",
     /// A directory was removed.
     DirectoryRemoved = "directory.removed",
+    /// A synchronisation wrote something, or was held; `detail` says what came of it.
+    DirectorySynced = "directory.synced",
     /// The server started.
     ServerStarted = "server.started",
     /// The server stopped in order.
@@ -110,7 +112,7 @@ pub struct AuditEvent {
     pub user_id: Option<UserId>,
     /// The user name as it was typed.
     pub user_typed: Option<HostileText>,
-    /// Who did it: `device`, `directory`, `server`, or the administrator.
+    /// Who did it: `device`, `directory`, `sync`, `server`, or the administrator.
     pub actor: String,
     /// The resource.
     pub resource: Option<ResourceId>,

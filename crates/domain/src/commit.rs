@@ -1,8 +1,8 @@
 use crate::{
     Activation, ActivationId, AuditEvent, Bypass, Challenge, ChallengeId, ClientId, Closing, Device, DeviceId,
-    DeviceState, Directory, DirectoryId, LimitScope, Limits, LoginId, LoginName, Passkey, PushSubscription,
-    RadiusClient, Resource, ResourceId, Secret, SignInWindow, Timestamp, Upstream, UpstreamId, User, UserId,
-    WindowClosing, WindowId,
+    DeviceState, Directory, DirectoryId, Hold, HoldReason, LimitScope, Limits, LoginId, LoginName, Passkey,
+    PushSubscription, RadiusClient, Resource, ResourceId, Secret, SignInWindow, SyncState, Timestamp, Upstream,
+    UpstreamId, User, UserId, WindowClosing, WindowId,
 };
 
 /// What is written in one piece: all of it with its records, or nothing.
@@ -92,7 +92,7 @@ pub enum Write {
         /// Shown on screens.
         display_name: String,
     },
-    /// Enables or disables a user. Condition: the user exists.
+    /// Enables or disables a user, for an administrator: the user is not held any more. Condition: the user exists.
     SetUserEnabled {
         /// Who.
         id: UserId,
@@ -121,6 +121,18 @@ pub enum Write {
         /// The password.
         secret: Option<Secret>,
     },
+    /// Disables a user because of the directory. Condition: the user comes from one, and is held for `from`, or enabled
+    /// where that is `None`.
+    HoldUser {
+        /// Who.
+        id: UserId,
+        /// What the user was held for.
+        from: Option<HoldReason>,
+        /// What for now.
+        hold: Hold,
+    },
+    /// Enables a user who was disabled because of the directory. Condition: the user is held.
+    ReleaseUser(UserId),
     /// Removes a user with devices, activations, challenges and counters. Condition: the user exists.
     RemoveUser(UserId),
     /// Adds an active device. Condition: its key is bound to no device, removed ones included.
@@ -203,6 +215,8 @@ pub enum Write {
     AddDirectory(Box<Directory>),
     /// Replaces a directory. Condition: it exists; no other has the name.
     SetDirectory(Box<Directory>),
+    /// Notes what came of a synchronisation. Condition: the directory exists.
+    SetSyncState(Box<SyncState>),
     /// Removes a directory. Condition: it exists; no resource uses it and no user comes from it.
     RemoveDirectory(DirectoryId),
     /// Ends what was open in a database that was put back from a copy (S95): pending challenges are cancelled, open

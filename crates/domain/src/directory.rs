@@ -1,7 +1,7 @@
 use core::time::Duration;
 use std::fmt;
 
-use crate::{DirectoryId, PASSWORD_POLICY, Secret, ThrottlePolicy, Timestamp};
+use crate::{DirectoryId, PASSWORD_POLICY, Secret, SyncSettings, ThrottlePolicy, Timestamp};
 
 /// A directory that users come from: Active Directory, or another that speaks LDAP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Directory {
     pub password: Secret,
     /// When the directory itself locks an account.
     pub lockout: Lockout,
+    /// Whether and how its users are read ahead.
+    pub sync: SyncSettings,
     /// When it was added.
     pub created_at: Timestamp,
 }

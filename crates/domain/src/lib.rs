@@ -23,6 +23,7 @@ mod resource;
 mod secret;
 mod seldom;
 mod strictness;
+mod sync;
 mod time;
 mod upstream;
 mod user;
@@ -53,6 +54,10 @@ pub use policy::{Charset, Expects, MatchAttribute, MatchRule, Methods, Policy, R
 pub use resource::{Network, Primary, RadiusClient, Resource, ResourceKind, Retries};
 pub use secret::Secret;
 pub use seldom::Seldom;
+pub use sync::{
+    Hold, HoldReason, SyncAction, SyncCounts, SyncOutcome, SyncPlace, SyncRule, SyncRuleError, SyncRun, SyncSettings,
+    SyncSettingsError, SyncState,
+};
 pub use time::Timestamp;
 pub use upstream::{Upstream, UpstreamServer};
 pub use user::{LoginName, NameError, PasswordHash, User, UserSnapshot};

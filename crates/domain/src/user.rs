@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Bypass, Device, LimitScope, Limits, ScopedLimits, Secret, Timestamp, UserId, UserOrigin};
+use crate::{Bypass, Device, Hold, LimitScope, Limits, ScopedLimits, Secret, Timestamp, UserId, UserOrigin};
 
 /// A user of this installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct User {
     pub display_name: String,
     /// A disabled user is refused everywhere, also in the middle of a login (S15).
     pub enabled: bool,
+    /// Why a synchronisation disabled the user. Never of one who is enabled, and not of one whom an administrator disabled.
+    pub held: Option<Hold>,
     /// For resources whose first factor is `local`.
     pub password: Option<PasswordHash>,
     /// When the user was added.

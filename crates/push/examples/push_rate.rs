@@ -120,6 +120,7 @@ async fn add_users(site: &Site, service: &MockPushService, count: usize) {
                 name: LoginName::new(&name(*number)).unwrap(),
                 display_name: name(*number),
                 enabled: true,
+                held: None,
                 password: None,
                 created_at: site.clock.now(),
             };

@@ -104,6 +104,7 @@ async fn main() -> Result<(), Failure> {
             name: LoginName::new(&format!("user{at}"))?,
             display_name: String::new(),
             enabled: true,
+            held: None,
             password: None,
             created_at: now,
         };

@@ -2,9 +2,10 @@
 
 use countersign_domain::{
     Activation, ActivationState, Bypass, ClosingState, Device, DeviceId, DeviceState, Directory, DirectoryId, Entropy,
-    PushSubscription, Secret, Timestamp, User, UserId, UserOrigin, Write,
+    HoldReason, PushSubscription, Secret, SyncState, Timestamp, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::{Place, StoreError, Vault};
+use serde::Serialize;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Sqlite, SqliteConnection};
@@ -82,7 +83,12 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
             display_name.as_str(),
         ),
         Write::SetUserEnabled { id, enabled } => {
-            changed!(conn, "UPDATE users SET enabled = ?2 WHERE id = ?1", id!(id), i64::from(*enabled))
+            changed!(
+                conn,
+                "UPDATE users SET enabled = ?2, held_why = NULL, held_since = NULL WHERE id = ?1",
+                id!(id),
+                i64::from(*enabled),
+            )
         }
         Write::SetBypass { user, bypass } => set_bypass(conn, *user, bypass.as_ref()).await?,
         Write::UseBypass { user, at } => changed!(
@@ -93,6 +99,20 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
             at.as_micros(),
         ),
         Write::SetChapSecret { user, secret } => set_chap_secret(conn, *user, secret.as_ref(), sealer).await?,
+        Write::HoldUser { id, from, hold } => changed!(
+            conn,
+            "UPDATE users SET enabled = 0, held_why = ?3, held_since = ?4 WHERE id = ?1 AND directory IS NOT NULL \
+             AND ((?2 IS NULL AND enabled = 1) OR held_why = ?2)",
+            id!(id),
+            from.map(HoldReason::as_str),
+            hold.why.as_str(),
+            hold.since.as_micros(),
+        ),
+        Write::ReleaseUser(id) => changed!(
+            conn,
+            "UPDATE users SET enabled = 1, held_why = NULL, held_since = NULL WHERE id = ?1 AND held_why IS NOT NULL",
+            id!(id),
+        ),
         // Devices, activations, challenges and counters go with it.
         Write::RemoveUser(id) => changed!(conn, "DELETE FROM users WHERE id = ?1", id!(id)),
         Write::AddDevice(device) => add_device(conn, device, sealer).await?,
@@ -160,6 +180,7 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
         ),
         Write::AddDirectory(directory) => add_directory(conn, directory, sealer).await?,
         Write::SetDirectory(directory) => set_directory(conn, directory, sealer).await?,
+        Write::SetSyncState(state) => set_sync_state(conn, state).await?,
         Write::RemoveDirectory(id) => remove_directory(conn, *id).await?,
         Write::BeginEpoch { at, step } => {
             begin_epoch(conn, *at, *step).await?;
@@ -192,8 +213,8 @@ async fn add_user(conn: &mut SqliteConnection, user: &User) -> Result<u64, Store
     };
     Ok(changed!(
         conn,
-        "INSERT INTO users (id, name, name_folded, display_name, enabled, password, created_at, directory, entry) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
+        "INSERT INTO users (id, name, name_folded, display_name, enabled, password, created_at, directory, entry, \
+         held_why, held_since) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
          WHERE ?8 IS NULL OR EXISTS (SELECT 1 FROM directories WHERE id = ?8) ON CONFLICT DO NOTHING",
         id!(user.id),
         user.name.as_str(),
@@ -204,6 +225,8 @@ async fn add_user(conn: &mut SqliteConnection, user: &User) -> Result<u64, Store
         user.created_at.as_micros(),
         directory,
         entry,
+        user.held.map(|hold| hold.why.as_str()),
+        user.held.map(|hold| hold.since.as_micros()),
     ))
 }
 
@@ -252,7 +275,7 @@ async fn add_directory(
     Ok(changed!(
         conn,
         "INSERT INTO directories (id, name, name_folded, settings, password_sealed, lockout_threshold, lockout_window, \
-         created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+         created_at, sync) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
         id!(directory.id),
         directory.name.as_str(),
         directory.name.to_lowercase(),
@@ -261,6 +284,7 @@ async fn add_directory(
         i64::from(directory.lockout.threshold),
         micros(directory.lockout.window)?,
         directory.created_at.as_micros(),
+        json(&directory.sync)?,
     ))
 }
 
@@ -272,7 +296,7 @@ async fn set_directory(
     Ok(changed!(
         conn,
         "UPDATE directories SET name = ?2, name_folded = ?3, settings = ?4, password_sealed = ?5, \
-         lockout_threshold = ?6, lockout_window = ?7 WHERE id = ?1 \
+         lockout_threshold = ?6, lockout_window = ?7, sync = ?8 WHERE id = ?1 \
          AND NOT EXISTS (SELECT 1 FROM directories WHERE name_folded = ?3 AND id <> ?1)",
         id!(directory.id),
         directory.name.as_str(),
@@ -281,7 +305,32 @@ async fn set_directory(
         sealer.seal(directory_place(&directory.id.to_string()), directory.password.expose())?,
         i64::from(directory.lockout.threshold),
         micros(directory.lockout.window)?,
+        json(&directory.sync)?,
     ))
+}
+
+async fn set_sync_state(conn: &mut SqliteConnection, state: &SyncState) -> Result<u64, StoreError> {
+    Ok(changed!(
+        conn,
+        "INSERT INTO directory_syncs (directory, mark, whole_at, done_at, started_at, ended_at, outcome, whole, counts, \
+         text) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 WHERE EXISTS (SELECT 1 FROM directories WHERE id = ?1) \
+         ON CONFLICT DO UPDATE SET mark = ?2, whole_at = ?3, done_at = ?4, started_at = ?5, ended_at = ?6, outcome = ?7, \
+         whole = ?8, counts = ?9, text = ?10",
+        id!(state.directory),
+        state.mark.as_deref(),
+        state.whole_at.map(Timestamp::as_micros),
+        state.done_at.map(Timestamp::as_micros),
+        state.last.started_at.as_micros(),
+        state.last.ended_at.as_micros(),
+        state.last.outcome.as_str(),
+        i64::from(state.last.whole),
+        json(&state.last.counts)?,
+        state.last.text.as_deref(),
+    ))
+}
+
+fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|fault| unavailable(&fault))
 }
 
 async fn remove_directory(conn: &mut SqliteConnection, id: DirectoryId) -> Result<u64, StoreError> {

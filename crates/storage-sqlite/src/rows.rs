@@ -3,10 +3,10 @@
 use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Bypass, Challenge, ChallengeId, ChallengeState,
     ClientId, Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
-    Directory, DirectoryId, EntryId, HostileText, LimitScope, Lockout, LoginId, LoginName, MatchAttribute, MatchRule,
-    NumberMode, Passkey, PasswordHash, Primary, PushSubscription, RadiusClient, Resource, ResourceId, ResourceKind,
-    Retries, ScopedLimits, Secret, Timestamp, TotpSeed, Upstream, UpstreamId, UpstreamServer, User, UserId, UserOrigin,
-    UserVerification, UserVerificationReached,
+    Directory, DirectoryId, EntryId, Hold, HoldReason, HostileText, LimitScope, Lockout, LoginId, LoginName,
+    MatchAttribute, MatchRule, NumberMode, Passkey, PasswordHash, Primary, PushSubscription, RadiusClient, Resource,
+    ResourceId, ResourceKind, Retries, ScopedLimits, Secret, SyncOutcome, SyncRun, SyncState, Timestamp, TotpSeed,
+    Upstream, UpstreamId, UpstreamServer, User, UserId, UserOrigin, UserVerification, UserVerificationReached,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,11 @@ impl<'r> Fields<'r> {
         self.checked(meaning(word), "known word")
     }
 
+    fn maybe_word<T>(&mut self, meaning: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+        let Some(word) = self.next::<Option<&str>>()? else { return Ok(None) };
+        self.checked(meaning(word), "known word").map(Some)
+    }
+
     fn json<T: serde::de::DeserializeOwned>(&mut self, column: &str) -> Result<T, StoreError> {
         let text: &str = self.next()?;
         serde_json::from_str(text).map_err(|fault| self.fault(format!("{column}: {fault}")))
@@ -103,7 +108,7 @@ impl<'r> Fields<'r> {
 
 macro_rules! user_columns {
     () => {
-        "u.id, u.name, u.display_name, u.enabled, u.password, u.created_at, u.directory, u.entry"
+        "u.id, u.name, u.display_name, u.enabled, u.password, u.created_at, u.directory, u.entry, u.held_why, u.held_since"
     };
 }
 
@@ -138,17 +143,17 @@ macro_rules! audit_columns {
 
 /// So many columns that hold nothing, so that rows of several tables have the same number.
 macro_rules! nulls {
-    (8) => {
-        ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+    (6) => {
+        ", NULL, NULL, NULL, NULL, NULL, NULL"
     };
     (11) => {
-        concat!(nulls!(8), ", NULL, NULL, NULL")
+        concat!(nulls!(6), ", NULL, NULL, NULL, NULL, NULL")
     };
     (12) => {
-        concat!(nulls!(8), ", NULL, NULL, NULL, NULL")
+        concat!(nulls!(6), nulls!(6))
     };
     (14) => {
-        concat!(nulls!(8), ", NULL, NULL, NULL, NULL, NULL, NULL")
+        concat!(nulls!(12), ", NULL, NULL")
     };
 }
 
@@ -169,6 +174,11 @@ pub(crate) fn user(fields: &mut Fields<'_>) -> Result<User, StoreError> {
                 (Some(directory), Some(entry)) => UserOrigin::Directory { directory, entry: EntryId::from_text(entry) },
                 _ => return Err(fields.fault("a user comes from nowhere")),
             }
+        },
+        held: match (fields.maybe_word(HoldReason::from_word)?, fields.next::<Option<i64>>()?) {
+            (None, None) => None,
+            (Some(why), Some(since)) => Some(Hold { why, since: Timestamp::from_micros(since) }),
+            _ => return Err(fields.fault("a hold is not whole")),
         },
     })
 }
@@ -195,6 +205,25 @@ pub(crate) fn directory(fields: &mut Fields<'_>, vault: &Vault) -> Result<Direct
             window: core::time::Duration::from_micros(fields.unsigned()?),
         },
         created_at: fields.time()?,
+        sync: fields.json("sync")?,
+    })
+}
+
+pub(crate) fn sync_state(fields: &mut Fields<'_>) -> Result<SyncState, StoreError> {
+    let time = |micros: Option<i64>| micros.map(Timestamp::from_micros);
+    Ok(SyncState {
+        directory: DirectoryId::from_uuid(fields.uuid()?),
+        mark: fields.next()?,
+        whole_at: time(fields.next()?),
+        done_at: time(fields.next()?),
+        last: SyncRun {
+            started_at: fields.time()?,
+            ended_at: fields.time()?,
+            outcome: fields.word(SyncOutcome::from_word)?,
+            whole: fields.flag()?,
+            counts: fields.json("counts")?,
+            text: fields.next()?,
+        },
     })
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use countersign_domain::{
     Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Clock, Commit, Device, DeviceId, Directory,
     DirectoryId, Entropy, EntryId, LoginName, RadiusClient, Resource, ResourceId, Secret, Seldom, SignInWindow,
-    Timestamp, Upstream, User, UserId, UserSnapshot, WindowId,
+    SyncState, Timestamp, Upstream, User, UserId, UserSnapshot, WindowId,
 };
 use countersign_storage::{CommitError, Deployment, Place, Store, StoreError, Vault, Wanted, WriterFigures};
 use sqlx::query::Query;
@@ -274,7 +274,7 @@ fn closed() -> StoreError {
 const SNAPSHOTS: &str = concat!(
     "WITH page AS MATERIALIZED (SELECT id FROM users WHERE id > ?1 ORDER BY id LIMIT ?2) SELECT 0, ",
     user_columns!(),
-    nulls!(8),
+    nulls!(6),
     " FROM page p CROSS JOIN users u ON u.id = p.id UNION ALL SELECT 1, ",
     device_columns!(),
     " FROM page p CROSS JOIN devices d ON d.user = p.id CROSS JOIN totp_steps t ON t.device = d.id \
@@ -291,7 +291,7 @@ const SNAPSHOTS: &str = concat!(
 const SNAPSHOT: &str = concat!(
     "SELECT 0, ",
     user_columns!(),
-    nulls!(8),
+    nulls!(6),
     " FROM users u WHERE u.id = ?1 UNION ALL SELECT 1, ",
     device_columns!(),
     " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.user = ?1 AND d.state <> 'removed' \
@@ -527,10 +527,35 @@ impl Store for SqliteStore {
     }
 
     async fn directories(&self) -> Result<Vec<Directory>, StoreError> {
-        const READ: &str = "SELECT id, name, settings, password_sealed, lockout_threshold, lockout_window, created_at \
-             FROM directories ORDER BY name_folded";
+        const READ: &str = "SELECT id, name, settings, password_sealed, lockout_threshold, lockout_window, created_at, \
+             sync FROM directories ORDER BY name_folded";
         let rows = self.all(sqlx::query(READ)).await?;
         rows.iter().map(|row| rows::directory(&mut Fields::new(row, "directories"), &self.vault)).collect()
+    }
+
+    async fn users_from(
+        &self,
+        directory: DirectoryId,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<User>, StoreError> {
+        // The sign keeps SQLite from sorting all of them for each page.
+        const READ: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users u WHERE u.id > ?2 AND +u.directory = ?1 ORDER BY u.id LIMIT ?3"
+        );
+        let after = after.map(|user| user.as_uuid().into_bytes().to_vec()).unwrap_or_default();
+        let query =
+            sqlx::query(READ).bind(directory.as_uuid().as_bytes().as_slice()).bind(after).bind(i64::from(limit));
+        self.all(query).await?.iter().map(|row| rows::user(&mut Fields::new(row, "users"))).collect()
+    }
+
+    async fn sync_states(&self) -> Result<Vec<SyncState>, StoreError> {
+        const READ: &str = "SELECT directory, mark, whole_at, done_at, started_at, ended_at, outcome, whole, counts, text \
+             FROM directory_syncs ORDER BY directory";
+        let rows = self.all(sqlx::query(READ)).await?;
+        rows.iter().map(|row| rows::sync_state(&mut Fields::new(row, "directory_syncs"))).collect()
     }
 
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {

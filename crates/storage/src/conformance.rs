@@ -24,9 +24,10 @@ use async_trait::async_trait;
 use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditEvent, AuditHash, Bypass, Challenge, ChallengeId, ChallengeState,
     ClientId, Closing, ClosingState, Commit, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
-    Directory, DirectoryId, Entropy, EntryId, EventKind, HostileText, LimitScope, Limits, Lockout, LoginId, LoginName,
-    NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource, ResourceId, Retries, Secret,
-    Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
+    Directory, DirectoryId, Entropy, EntryId, EventKind, Hold, HoldReason, HostileText, LimitScope, Limits, Lockout,
+    LoginId, LoginName, NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource,
+    ResourceId, Retries, Secret, SyncCounts, SyncOutcome, SyncRun, SyncSettings, SyncState, Timestamp, TotpSeed, User,
+    UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
 };
 use tokio::task::JoinSet;
 
@@ -86,6 +87,9 @@ macro_rules! conformance_tests {
             s18_a_window_lets_nobody_in_once_disabled_or_removed
             chap_secrets_and_passkeys_come_back_whole
             s63_an_entry_is_one_user_for_good
+            who_is_held_is_told_from_who_was_disabled
+            users_of_a_directory_come_by_pages
+            a_synchronisation_is_noted
             snapshots_are_complete
             snapshots_of_all_come_by_pages
             those_who_are_wanted_come_in_order
@@ -171,6 +175,7 @@ impl Maker {
             name: LoginName::new(name).unwrap(),
             display_name: format!("{name} in full"),
             enabled: true,
+            held: None,
             password: Some(PasswordHash::from_phc(format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA${name}"))),
             created_at: NOW,
         }
@@ -249,7 +254,34 @@ impl Maker {
             settings: format!("{{\"base_dn\":\"DC={name}\"}}"),
             password: Secret::new(format!("password of {name}").into_bytes()),
             lockout: Lockout { threshold: 10, window: Duration::from_secs(600) },
+            sync: SyncSettings {
+                interval: Some(900),
+                rules: vec![
+                    "skip:group:GG-Service".parse().unwrap(),
+                    format!("add:container:OU=Staff,DC={name}").parse().unwrap(),
+                ],
+                brake: 7,
+                remove_after_days: Some(30),
+            },
             created_at: NOW,
+        }
+    }
+
+    /// What is known of the synchronisation of a directory.
+    pub fn sync_state(&self, directory: DirectoryId) -> SyncState {
+        SyncState {
+            directory,
+            mark: Some("up to here".to_owned()),
+            whole_at: Some(at(1)),
+            done_at: None,
+            last: SyncRun {
+                started_at: at(2),
+                ended_at: at(3),
+                outcome: SyncOutcome::Held,
+                whole: false,
+                counts: SyncCounts { read: 9, added: 1, renamed: 2, disabled: 3, enabled: 4, removed: 5 },
+                text: Some("too many".to_owned()),
+            },
         }
     }
 
@@ -383,6 +415,7 @@ pub async fn dump(store: &dyn Store) -> String {
     for directory in store.directories().await.unwrap() {
         writeln!(out, "{directory:?} {:?}", directory.password.expose()).unwrap();
     }
+    writeln!(out, "{:?}", store.sync_states().await.unwrap()).unwrap();
     for handle in ["AAAA", "BBBB", "CCCC"] {
         writeln!(out, "{:?}", store.activation_by_handle(handle).await.unwrap()).unwrap();
     }
@@ -415,6 +448,9 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
         (maker.challenge(user.id, NOW), maker.challenge(user.id, NOW), maker.challenge(user.id, NOW));
     let (open, spare) = (maker.activation(user.id, "AAAA", NOW), maker.activation(user.id, "BBBB", NOW));
     let (resource, client) = maker.resource("vpn", "secret of the vpn");
+    let corp = maker.directory("corp");
+    let (kept, gone) = (maker.user_of(&corp, "e1", "kept"), maker.user_of(&corp, "e2", "gone"));
+    let hold = Hold { why: HoldReason::Gone, since: at(4) };
     let other = maker.user("bob");
     let bobs = maker.device(other.id);
     holds(
@@ -428,6 +464,9 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
             Write::AddUser(other.clone()),
             Write::AddActivation(Box::new(maker.activation(other.id, "CCCC", NOW))),
             Write::AddResource { resource: Box::new(resource.clone()), client: Box::new(client.clone()) },
+            Write::AddDirectory(Box::new(corp.clone())),
+            Write::AddUser(kept.clone()),
+            Write::AddUser(User { enabled: false, held: Some(hold), ..gone.clone() }),
         ],
     )
     .await;
@@ -446,6 +485,9 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
         Write::BurnTotpStep { device: device.id, step: 7 },
         Write::AddUser(maker.user("carol")),
         Write::SetUserEnabled { id: other.id, enabled: false },
+        Write::HoldUser { id: kept.id, from: None, hold },
+        Write::ReleaseUser(gone.id),
+        Write::SetSyncState(Box::new(maker.sync_state(corp.id))),
         Write::AddDevice(Box::new(bobs.clone())),
         Write::SetDeviceState { id: device.id, from: DeviceState::Active, to: DeviceState::Suspended },
         Write::MarkDeviceSeen(device.id),
@@ -477,6 +519,7 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
         if !matches!(
             again,
             Write::SetUserEnabled { .. }
+                | Write::SetSyncState(_)
                 | Write::MarkDeviceSeen(_)
                 | Write::RenameDevice { .. }
                 | Write::SetPush { .. }
@@ -497,6 +540,9 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
         Write::ReportChallenge { id: ChallengeId::new(maker.entropy()), device: device.id, at: NOW },
         Write::SetLimits { scope: LimitScope::User(nobody.id), expected: 0, limits: Limits::default() },
         Write::SetUserEnabled { id: nobody.id, enabled: true },
+        Write::HoldUser { id: nobody.id, from: None, hold },
+        Write::ReleaseUser(nobody.id),
+        Write::SetSyncState(Box::new(maker.sync_state(DirectoryId::new(NOW, maker.entropy())))),
         Write::RemoveUser(nobody.id),
         Write::AddDevice(Box::new(orphan.clone())),
         Write::SetDeviceState { id: orphan.id, from: DeviceState::Active, to: DeviceState::Suspended },
@@ -1216,6 +1262,92 @@ pub async fn directories_have_names_and_passwords_of_their_own(backend: &dyn Bac
     holds(&*store, vec![Write::RemoveUser(alice.id), Write::RemoveDirectory(corp.id)]).await;
     refused(&*store, vec![Write::RemoveDirectory(corp.id)], 0).await;
     assert_eq!(store.directories().await.unwrap(), [lab]);
+    store.close().await;
+}
+
+/// A user whom the directory had disabled and one whom an administrator had stay apart.
+pub async fn who_is_held_is_told_from_who_was_disabled(backend: &dyn Backend) {
+    let (maker, store) = (Maker::default(), backend.open().await);
+    let corp = maker.directory("corp");
+    let (alice, local) = (maker.user_of(&corp, "e1", "alice"), maker.user("local"));
+    let add = [Write::AddDirectory(Box::new(corp)), Write::AddUser(alice.clone()), Write::AddUser(local.clone())];
+    holds(&*store, add.to_vec()).await;
+    let hold = |from, why| Write::HoldUser { id: alice.id, from, hold: Hold { why, since: at(5) } };
+    let set = |enabled| Write::SetUserEnabled { id: alice.id, enabled };
+    let state = async || {
+        let user = store.user(alice.id).await.unwrap().unwrap();
+        assert_eq!(store.snapshot(alice.id).await.unwrap().unwrap().user, user);
+        (user.enabled, user.held.map(|hold| hold.why))
+    };
+    refused(&*store, vec![Write::ReleaseUser(alice.id)], 0).await;
+    refused(&*store, vec![hold(Some(HoldReason::Disabled), HoldReason::Gone)], 0).await;
+    refused(
+        &*store,
+        vec![Write::HoldUser { id: local.id, from: None, hold: Hold { why: HoldReason::Gone, since: NOW } }],
+        0,
+    )
+    .await;
+    holds(&*store, vec![hold(None, HoldReason::Disabled)]).await;
+    assert_eq!(state().await, (false, Some(HoldReason::Disabled)));
+    refused(&*store, vec![hold(None, HoldReason::Gone)], 0).await;
+    refused(&*store, vec![hold(Some(HoldReason::Expired), HoldReason::Gone)], 0).await;
+    holds(&*store, vec![hold(Some(HoldReason::Disabled), HoldReason::Gone)]).await;
+    holds(&*store, vec![Write::ReleaseUser(alice.id)]).await;
+    assert_eq!(state().await, (true, None));
+    // An administrator says so, whatever was before: from then on it is not the directory's affair.
+    for enabled in [false, true] {
+        holds(&*store, vec![hold(None, HoldReason::Gone), set(enabled)]).await;
+        assert_eq!(state().await, (enabled, None));
+        refused(&*store, vec![Write::ReleaseUser(alice.id)], 0).await;
+        holds(&*store, vec![set(true)]).await;
+    }
+    holds(&*store, vec![set(false)]).await;
+    refused(&*store, vec![hold(None, HoldReason::Gone)], 0).await;
+    store.close().await;
+}
+
+/// All users of a directory, and of no other, once each.
+pub async fn users_of_a_directory_come_by_pages(backend: &dyn Backend) {
+    let (maker, store) = (Maker::default(), backend.open().await);
+    let (corp, other) = (maker.directory("corp"), maker.directory("other"));
+    let mut writes = vec![Write::AddDirectory(Box::new(corp.clone())), Write::AddDirectory(Box::new(other.clone()))];
+    writes.push(Write::AddUser(maker.user("local")));
+    for n in 0..7 {
+        writes.push(Write::AddUser(maker.user_of(&corp, &format!("e{n}"), "same")));
+        writes.push(Write::AddUser(maker.user_of(&other, &format!("e{n}"), "same")));
+    }
+    holds(&*store, writes).await;
+    let (mut entries, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.users_from(corp.id, after, 3).await.unwrap();
+        assert!(page.len() <= 3 && page.iter().all(|user| user.origin.directory() == Some(corp.id)));
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        entries.extend(page.into_iter().filter_map(|user| match user.origin {
+            UserOrigin::Directory { entry, .. } => Some(entry.as_str().to_owned()),
+            UserOrigin::Local => None,
+        }));
+    }
+    entries.sort_unstable();
+    assert_eq!(entries, ["e0", "e1", "e2", "e3", "e4", "e5", "e6"]);
+    store.close().await;
+}
+
+/// What is known of a synchronisation is replaced as a whole, and goes with its directory.
+pub async fn a_synchronisation_is_noted(backend: &dyn Backend) {
+    let (maker, store) = (Maker::default(), backend.open().await);
+    let corp = maker.directory("corp");
+    holds(&*store, vec![Write::AddDirectory(Box::new(corp.clone()))]).await;
+    assert_eq!(store.sync_states().await.unwrap(), []);
+    let first = maker.sync_state(corp.id);
+    let mut second = SyncState { mark: None, whole_at: None, done_at: Some(at(9)), ..first.clone() };
+    second.last = SyncRun { outcome: SyncOutcome::Done, whole: true, text: None, ..second.last };
+    for state in [first, second] {
+        holds(&*store, vec![Write::SetSyncState(Box::new(state.clone()))]).await;
+        assert_eq!(store.sync_states().await.unwrap(), [state]);
+    }
+    holds(&*store, vec![Write::RemoveDirectory(corp.id)]).await;
+    assert_eq!(store.sync_states().await.unwrap(), []);
     store.close().await;
 }
 

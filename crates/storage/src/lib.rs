@@ -11,8 +11,8 @@ mod vault;
 use async_trait::async_trait;
 use countersign_domain::{
     Activation, AuditHash, AuditRecord, Challenge, ChallengeId, Commit, Device, DeviceId, Directory, DirectoryId,
-    EntryId, LoginName, RadiusClient, Resource, Secret, SignInWindow, Timestamp, Upstream, User, UserId, UserSnapshot,
-    WindowId,
+    EntryId, LoginName, RadiusClient, Resource, Secret, SignInWindow, SyncState, Timestamp, Upstream, User, UserId,
+    UserSnapshot, WindowId,
 };
 pub use vault::{KEY_OCTETS, Place, Vault, VaultError};
 
@@ -161,6 +161,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// All upstreams, by name.
     async fn upstreams(&self) -> Result<Vec<Upstream>, StoreError>;
+
+    /// Users who come from a directory: those behind `after`, by identifier, at most `limit`.
+    async fn users_from(
+        &self,
+        directory: DirectoryId,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<User>, StoreError>;
+    /// What is known of the synchronisation of each directory that had one.
+    async fn sync_states(&self) -> Result<Vec<SyncState>, StoreError>;
 
     /// Records behind number `after`, oldest first, at most `limit`.
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;

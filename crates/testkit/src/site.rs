@@ -98,6 +98,7 @@ impl Site {
             name: LoginName::new(name).expect("a login name"),
             display_name: name.to_owned(),
             enabled: true,
+            held: None,
             password: password.map(hash),
             created_at: self.clock.now(),
         };

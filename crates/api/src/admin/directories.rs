@@ -5,7 +5,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use countersign_domain::{Commit, Directory, DirectoryId, EventKind, HostileText, Lockout, Secret, User, Write};
+use countersign_domain::{
+    Commit, Directory, DirectoryId, EventKind, HostileText, Lockout, Secret, SyncSettings, User, Write,
+};
 use countersign_storage::CommitError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -279,6 +281,7 @@ pub(super) async fn add(
         settings: api.checked(new.settings, &password)?,
         password,
         lockout: lockout(Lockout::default(), new.lockout_threshold, new.lockout_window)?,
+        sync: SyncSettings::default(),
         created_at: now,
     };
     let event = api.change(actor, EventKind::DirectoryAdded, None::<&()>, Some(&facts(&directory, "(set)")));

@@ -178,6 +178,7 @@ pub(super) async fn add(
         name,
         display_name,
         enabled: true,
+        held: None,
         password,
         created_at: now,
     };

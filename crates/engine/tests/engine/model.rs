@@ -234,6 +234,7 @@ impl World {
                 name: LoginName::new(&name).unwrap(),
                 display_name: name.clone(),
                 enabled: true,
+                held: None,
                 password: own.then(|| PasswordHash::from_phc("a hash".to_owned())),
                 created_at: now,
             };

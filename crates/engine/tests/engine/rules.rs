@@ -96,6 +96,7 @@ impl Play {
             name: LoginName::new(name).unwrap(),
             display_name: name.to_owned(),
             enabled: true,
+            held: None,
             password: Some(PasswordHash::from_phc("hash".to_owned())),
             created_at: self.wall(),
         };

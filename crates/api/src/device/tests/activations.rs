@@ -351,6 +351,7 @@ async fn s24_s31_neither_seed_nor_code_nor_token_nor_key_is_in_the_database() {
         name: LoginName::new("ada").unwrap(),
         display_name: "Ada".to_owned(),
         enabled: true,
+        held: None,
         password: None,
         created_at: clock.now(),
     };
