@@ -7,13 +7,19 @@ use std::{
 
 use async_trait::async_trait;
 use countersign_api::admin::directories::DirectoryStep;
-use countersign_desk::{Directories, FindFault, Membership, PasswordAnswer, Person, Trouble};
+use countersign_desk::{
+    Directories, FindFault, Membership, PasswordAnswer, Person, Trouble,
+    sync::{ReadUser, UserPage, UserPages},
+};
 use countersign_directory::{
-    AuthError, ConfigError, Directory as Client, DirectoryConfig, DirectoryError, Entry, LookupError,
-    Membership as InGroup, NameFault, Refusal,
+    AccountState, AuthError, ConfigError, Directory as Client, DirectoryConfig, DirectoryError, Entry, LookupError,
+    Membership as InGroup, NameFault, Place, Refusal,
+    sync::{Deletions, Placed, SyncQuery},
     trial::{Outcome, Step, StepName},
 };
-use countersign_domain::{Clock, Directory, DirectoryId, Entropy, EntryId, Secret};
+use countersign_domain::{
+    Clock, Directory, DirectoryId, Entropy, EntryId, HoldReason, HostileText, Secret, SyncPlace, SyncRule,
+};
 use serde_json::Value;
 
 /// Clients of directories, made when they are first asked and anew when their settings change.
@@ -119,6 +125,14 @@ impl Directories for Clients {
         Ok(person(entry, membership))
     }
 
+    async fn users(&self, directory: &Directory, mark: Option<&str>) -> Result<Box<dyn UserPages>, Trouble> {
+        let client = self.client(directory)?;
+        // One that cannot be read is no mark.
+        let since = mark.and_then(|mark| serde_json::from_str(mark).ok());
+        let query = SyncQuery { places: directory.sync.rules.iter().map(place).collect(), since };
+        Ok(Box::new(Pages(client.list_users(&query).await.map_err(|fault| trouble(&fault))?)))
+    }
+
     async fn check(&self, directory: &Directory, typed: &str, password: &Secret) -> PasswordAnswer {
         let client = match self.client(directory) {
             Ok(client) => client,
@@ -130,6 +144,53 @@ impl Directories for Clients {
             Err(AuthError::Refused { refusal, .. }) => PasswordAnswer::Refused(word(refusal)),
             Err(AuthError::Directory(fault)) => PasswordAnswer::Unavailable(trouble(&fault)),
         }
+    }
+}
+
+fn place(rule: &SyncRule) -> Place {
+    match &rule.place {
+        SyncPlace::Container(dn) => Place::Below(dn.clone()),
+        SyncPlace::Group(group) => Place::Group(group.clone()),
+    }
+}
+
+/// Users as the directory crate reads them.
+struct Pages(countersign_directory::sync::UserPages);
+
+#[async_trait]
+impl UserPages for Pages {
+    async fn next(&mut self) -> Result<Option<UserPage>, Trouble> {
+        let Some(page) = self.0.next().await.map_err(|fault| trouble(&fault))? else { return Ok(None) };
+        let unusable = page.unusable.iter().map(|(dn, fault)| format!("{}: {fault}", HostileText::from(dn.as_str())));
+        let read = |Placed { entry, place }| ReadUser {
+            name: entry.names.login().unwrap_or_else(|| entry.id.as_str()).to_owned(),
+            hold: match entry.state {
+                AccountState { disabled: true, .. } => Some(HoldReason::Disabled),
+                AccountState { expired: true, .. } => Some(HoldReason::Expired),
+                // These pass; the directory is asked about them with each login.
+                _ => None,
+            },
+            rule: place,
+            entry: entry_id(&entry),
+            display_name: entry.display,
+        };
+        Ok(Some(UserPage {
+            unusable: unusable.collect(),
+            users: page.users.into_iter().map(read).collect(),
+            deleted: page.deleted.iter().map(|id| EntryId::from_text(id.as_str().to_owned())).collect(),
+        }))
+    }
+
+    fn is_everything(&self) -> bool {
+        self.0.is_everything()
+    }
+
+    fn tells_deletions(&self) -> bool {
+        self.0.deletions() == Deletions::Told
+    }
+
+    fn mark(&self) -> Option<String> {
+        serde_json::to_string(&self.0.mark()?).ok()
     }
 }
 

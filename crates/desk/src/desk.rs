@@ -28,6 +28,7 @@ use crate::{
     directories::{self, Directories, DirectoryTable, NoDirectories},
     hub::{Hub, OpenedChallenges},
     passwords::Passwords,
+    sync::Turns,
     together::{self, Lookup, Together},
     upstreams::{self, UpstreamTable},
 };
@@ -76,6 +77,8 @@ pub struct Desk {
     directories: Arc<dyn Directories>,
     directory_table: Mutex<Arc<DirectoryTable>>,
     upstreams: watch::Sender<Arc<UpstreamTable>>,
+    sync_turns: Turns,
+    sync_sooner: Notify,
     sooner: Notify,
     together: Together,
     complaints: Complaints,
@@ -140,6 +143,8 @@ impl Desk {
             directories,
             directory_table: Mutex::new(directory_table),
             upstreams: watch::Sender::new(upstreams),
+            sync_turns: Turns::default(),
+            sync_sooner: Notify::new(),
             sooner: Notify::new(),
             complaints: Complaints::new(),
             push_turn: tokio::sync::Mutex::new(()),
@@ -227,6 +232,15 @@ impl Desk {
 
     pub(crate) fn directory_table(&self) -> Arc<DirectoryTable> {
         Arc::clone(&self.directory_table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) const fn sync_turns(&self) -> &Turns {
+        &self.sync_turns
+    }
+
+    /// Told when it may have changed when the next synchronisation is due.
+    pub(crate) const fn sync_sooner(&self) -> &Notify {
+        &self.sync_sooner
     }
 
     // For doors.
@@ -431,6 +445,7 @@ impl Desk {
         if touched.directories {
             let table = directories::table(self.store.directories().await?);
             *self.directory_table.lock().unwrap_or_else(PoisonError::into_inner) = table;
+            self.sync_sooner.notify_one();
         }
         if touched.upstreams {
             self.upstreams.send_replace(upstreams::table(self.store.upstreams().await?));
@@ -616,7 +631,7 @@ impl Touched {
                     // Names of users of a directory are not kept.
                     touched.names |= user.origin == UserOrigin::Local;
                 }
-                Write::SetUserName { id, .. } => touched.users.push(*id),
+                Write::SetUserName { id, .. } | Write::ReleaseUser(id) => touched.users.push(*id),
                 Write::SetUserEnabled { id, enabled } => {
                     touched.users.push(*id);
                     if !enabled {
@@ -627,7 +642,6 @@ impl Touched {
                     touched.users.push(*id);
                     touched.shut_out.push(*id);
                 }
-                Write::ReleaseUser(id) => touched.users.push(*id),
                 Write::RemoveUser(id) => {
                     touched.users.push(*id);
                     touched.shut_out.push(*id);
@@ -675,9 +689,9 @@ impl Touched {
                 | Write::AddActivation(_)
                 | Write::CountWrongSecret(_)
                 | Write::RedeemActivation { .. }
-                | Write::SetSyncState(_) => {}
+                | Write::SetSyncState(_)
                 // Written before anything is served.
-                Write::BeginEpoch { .. } => {}
+                | Write::BeginEpoch { .. } => {}
             }
         }
         touched

@@ -13,13 +13,16 @@ use countersign_engine::{PrimaryOutcome, Subject};
 use countersign_storage::{CommitError, StoreError};
 use tracing::warn;
 
-use crate::Desk;
+use crate::{Desk, sync::UserPages};
 
 /// Speaks to directories; the program brings one.
 #[async_trait]
 pub trait Directories: Send + Sync + 'static {
     /// Whose name `typed` is, and whether the person is in one of `groups` (empty: it is not asked).
     async fn find(&self, directory: &Directory, typed: &str, groups: &[String]) -> Result<Person, FindFault>;
+
+    /// Begins to read users: all of them, or those that changed since `mark`, which an earlier reading gave.
+    async fn users(&self, directory: &Directory, mark: Option<&str>) -> Result<Box<dyn UserPages>, Trouble>;
 
     /// Whether `password` is that of the person whose name `typed` is.
     async fn check(&self, directory: &Directory, typed: &str, password: &Secret) -> PasswordAnswer;
@@ -89,6 +92,10 @@ impl Directories for NoDirectories {
         Err(FindFault::Unavailable(none()))
     }
 
+    async fn users(&self, _: &Directory, _: Option<&str>) -> Result<Box<dyn UserPages>, Trouble> {
+        Err(none())
+    }
+
     async fn check(&self, _: &Directory, _: &str, _: &Secret) -> PasswordAnswer {
         PasswordAnswer::Unavailable(none())
     }
@@ -111,7 +118,7 @@ impl Desk {
         self.directory(id).map(|directory| directory.name.clone())
     }
 
-    fn directory(&self, id: DirectoryId) -> Option<Arc<Directory>> {
+    pub(crate) fn directory(&self, id: DirectoryId) -> Option<Arc<Directory>> {
         self.directory_table().get(&id).map(Arc::clone)
     }
 
@@ -166,27 +173,10 @@ impl Desk {
     /// Adds a user who logs on for the first time. Of several logins at once one adds, and all are about the same user.
     async fn bring_in(self: &Arc<Self>, directory: &Directory, person: &Person) -> Result<UserId, StoreError> {
         let now = self.clock().now();
-        let user = User {
-            id: UserId::new(now, &**self.entropy()),
-            origin: UserOrigin::Directory { directory: directory.id, entry: person.entry.clone() },
-            name: login_name(person),
-            display_name: display_name(person),
-            enabled: true,
-            held: None,
-            password: None,
-            created_at: now,
-        };
-        let mut event = AuditEvent::new(now, EventKind::UserAdded, "directory");
-        event.user_id = Some(user.id);
-        event.user_typed = Some(HostileText::from(user.name.as_str()));
-        event.detail = serde_json::to_string(&serde_json::json!({"before": null, "after": {
-            "name": user.name.as_str(),
-            "display_name": user.display_name,
-            "enabled": true,
-            "directory": directory.name,
-            "entry": person.entry.as_str(),
-        }}))
-        .ok();
+        let name = login_name(&person.name, &person.entry);
+        let display_name = display_name(person.display_name.as_deref(), &person.name);
+        let user = self.new_user(directory.id, &person.entry, &name, &display_name, now);
+        let event = added(&user, directory, "directory");
         let id = user.id;
         match self.write(Commit { writes: vec![Write::AddUser(user)], audit: vec![event] }).await {
             Ok(()) => Ok(id),
@@ -202,7 +192,8 @@ impl Desk {
 
     /// Notes another name of somebody who was renamed; whoever is shown a list should find them.
     async fn follow_name(self: &Arc<Self>, user: &User, person: &Person) {
-        let (name, shown) = (login_name(person), display_name(person));
+        let name = login_name(&person.name, &person.entry);
+        let shown = display_name(person.display_name.as_deref(), &person.name);
         if user.name.as_str() == name.as_str() && user.display_name == shown {
             return;
         }
@@ -248,13 +239,34 @@ impl Desk {
     }
 }
 
-/// The name to be shown; of an entry whose name people could not see, its identifier.
-fn login_name(person: &Person) -> LoginName {
-    let text = |text: &str| LoginName::new(text).ok();
-    text(&person.name).or_else(|| text(person.entry.as_str())).unwrap_or_else(LoginName::nobody)
+/// The record of a user who came in.
+pub(crate) fn added(user: &User, directory: &Directory, actor: &str) -> AuditEvent {
+    let mut event = AuditEvent::new(user.created_at, EventKind::UserAdded, actor);
+    event.user_id = Some(user.id);
+    event.user_typed = Some(HostileText::from(user.name.as_str()));
+    let entry = match &user.origin {
+        UserOrigin::Directory { entry, .. } => Some(entry.as_str()),
+        UserOrigin::Local => None,
+    };
+    event.detail = serde_json::to_string(&serde_json::json!({"before": null, "after": {
+        "name": user.name.as_str(),
+        "display_name": user.display_name,
+        "enabled": user.enabled,
+        "directory": directory.name,
+        "entry": entry,
+    }}))
+    .ok();
+    event
 }
 
-fn display_name(person: &Person) -> String {
-    let given = person.display_name.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    HostileText::from(given.unwrap_or(&person.name)).shown(64)
+/// The name to be shown; of an entry whose name people could not see, its identifier.
+pub(crate) fn login_name(name: &str, entry: &EntryId) -> LoginName {
+    let text = |text: &str| LoginName::new(text).ok();
+    text(name).or_else(|| text(entry.as_str())).unwrap_or_else(LoginName::nobody)
+}
+
+/// The name on screens.
+pub(crate) fn display_name(given: Option<&str>, name: &str) -> String {
+    let given = given.map(str::trim).filter(|text| !text.is_empty());
+    HostileText::from(given.unwrap_or(name)).shown(64)
 }

@@ -11,6 +11,7 @@ mod directories;
 mod hub;
 mod passwords;
 mod resources;
+pub mod sync;
 mod together;
 mod upstreams;
 

@@ -7,7 +7,9 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use countersign_desk::{Directories, DoorVerdict, FindFault, Membership, PasswordAnswer, Person, Trouble};
+use countersign_desk::{
+    Directories, DoorVerdict, FindFault, Membership, PasswordAnswer, Person, Trouble, sync::UserPages,
+};
 use countersign_domain::{
     ClientId, Credential, Directory, DirectoryId, Door, EntryId, EventKind, Lockout, LoginRequest, Primary, Reason,
     Resource, ResourceId, RetryKey, Secret, Source, SyncSettings, UserOrigin, Verdict, Write,
@@ -58,6 +60,10 @@ impl Directories for Played {
             (None, _) => Err(FindFault::Unknown(None)),
             (Some(_), Some(_)) => Err(FindFault::Unknown(Some("ambiguous"))),
         }
+    }
+
+    async fn users(&self, _: &Directory, _: Option<&str>) -> Result<Box<dyn UserPages>, Trouble> {
+        panic!("nobody synchronises here")
     }
 
     async fn check(&self, directory: &Directory, typed: &str, password: &Secret) -> PasswordAnswer {
@@ -223,6 +229,10 @@ async fn a_password_counts_for_the_entry_that_was_found_and_for_no_other() {
     impl Directories for Swapped {
         async fn find(&self, _: &Directory, _: &str, _: &[String]) -> Result<Person, FindFault> {
             Ok(person("e1", "alice"))
+        }
+
+        async fn users(&self, _: &Directory, _: Option<&str>) -> Result<Box<dyn UserPages>, Trouble> {
+            panic!("nobody synchronises here")
         }
 
         async fn check(&self, _: &Directory, _: &str, _: &Secret) -> PasswordAnswer {

@@ -3,6 +3,7 @@
 //! What is done with them, and what happens when many are gone, is decided elsewhere.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use countersign_domain::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,7 @@ pub struct Page {
 /// Whether deletions are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletions {
-    /// In the pages.
+    /// In the pages, where not everything is read.
     Told,
     /// Not at all: who is gone shows only when everything is read.
     NotTold,
@@ -94,8 +95,8 @@ enum State {
 }
 
 /// Users, page by page. All pages come over one connection from one server.
-pub struct UserPages<'a> {
-    directory: &'a Directory,
+pub struct UserPages {
+    directory: Arc<Directory>,
     lease: Lease,
     state: State,
     areas: Vec<Area>,
@@ -103,6 +104,7 @@ pub struct UserPages<'a> {
     size: u32,
     read: usize,
     deleted: Option<Search>,
+    deletions: Deletions,
     everything: bool,
     began: Instant,
     mark: Option<Mark>,
@@ -114,7 +116,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError`] when no server answers, or a group is not there.
-    pub async fn list_users(&self, query: &SyncQuery) -> Result<UserPages<'_>, DirectoryError> {
+    pub async fn list_users(self: &Arc<Self>, query: &SyncQuery) -> Result<UserPages, DirectoryError> {
         let began = Instant::now();
         let mut lease = {
             let call = self.pool.call().await?;
@@ -163,10 +165,11 @@ impl Directory {
         };
         let mut container = domain.map(|domain| format!("CN=Deleted Objects,{domain}"));
         if let Some(place) = &container
-            && !(since.is_some() && self.sees_deleted(&mut lease, place).await?)
+            && !self.sees_deleted(&mut lease, place).await?
         {
             container = None;
         }
+        let deletions = if container.is_some() { Deletions::Told } else { Deletions::NotTold };
         let deleted = since.zip(container).map(|(since, base)| Search {
             base,
             scope: Scope::Subtree,
@@ -184,7 +187,7 @@ impl Directory {
         // Where there are no change numbers, the mark is found while reading; until then it stays as it was.
         let mark = mark.or_else(|| query.since.clone().filter(|_| !everything));
         Ok(UserPages {
-            directory: self,
+            directory: Arc::clone(self),
             lease,
             state: State::Users(Vec::new()),
             areas,
@@ -192,6 +195,7 @@ impl Directory {
             size: if groups { PAGE_WITH_GROUPS } else { PAGE },
             read: 0,
             deleted,
+            deletions,
             everything,
             began,
             mark,
@@ -244,7 +248,7 @@ impl Directory {
     }
 }
 
-impl UserPages<'_> {
+impl UserPages {
     /// The next page; `None` after the last one.
     ///
     /// # Errors
@@ -253,7 +257,8 @@ impl UserPages<'_> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Done => Ok(None),
             State::Users(cookie) => {
-                let found = self.read(&self.users.clone(), cookie).await?;
+                let users = self.users.clone();
+                let found = self.read(&users, cookie).await?;
                 if found.outcome.code != code::SUCCESS {
                     return Err(self.directory.fault_of(&self.lease, found));
                 }
@@ -287,7 +292,7 @@ impl UserPages<'_> {
                     code::SUCCESS => {}
                     // Ordinary accounts have no right to see them.
                     code::NO_SUCH_OBJECT | code::INSUFFICIENT_ACCESS => {
-                        self.deleted = None;
+                        (self.deleted, self.deletions) = (None, Deletions::NotTold);
                         return Ok(None);
                     }
                     _ => return Err(self.directory.fault_of(&self.lease, found)),
@@ -307,9 +312,9 @@ impl UserPages<'_> {
         self.everything
     }
 
-    /// Whether deletions are told: not to an account that may not see them.
+    /// Whether deletions are told where not everything is read: not to an account that may not see them.
     pub const fn deletions(&self) -> Deletions {
-        if self.deleted.is_some() { Deletions::Told } else { Deletions::NotTold }
+        self.deletions
     }
 
     /// Where to go on the next time; to be kept only after the last page.
@@ -366,7 +371,7 @@ fn text(at: Timestamp) -> String {
     whole.chars().filter(char::is_ascii_digit).chain(['Z']).collect()
 }
 
-impl std::fmt::Debug for UserPages<'_> {
+impl std::fmt::Debug for UserPages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UserPages").field("everything", &self.everything).finish_non_exhaustive()
     }

@@ -135,8 +135,8 @@ impl Entropy for Standing {
     }
 }
 
-pub(crate) fn directory(config: &DirectoryConfig) -> Directory {
-    Directory::new(config, Arc::new(Standing), Arc::new(Standing)).unwrap()
+pub(crate) fn directory(config: &DirectoryConfig) -> Arc<Directory> {
+    Arc::new(Directory::new(config, Arc::new(Standing), Arc::new(Standing)).unwrap())
 }
 
 pub(crate) async fn login(directory: &Directory, name: &str, password: &str) -> Result<Authenticated, AuthError> {

@@ -1,5 +1,7 @@
 //! Reading users for synchronisation.
 
+use std::sync::Arc;
+
 use countersign_directory::{
     Directory, DirectoryError, Entry, EntryId, Place,
     sync::{Deletions, Mark, SyncQuery},
@@ -18,7 +20,7 @@ struct Read {
     pages: usize,
 }
 
-async fn read(directory: &Directory, query: SyncQuery) -> Read {
+async fn read(directory: &Arc<Directory>, query: SyncQuery) -> Read {
     let mut pages = directory.list_users(&query).await.unwrap();
     let (mut users, mut places, mut deleted, mut count) = (Vec::new(), Vec::new(), Vec::new(), 0);
     while let Some(page) = pages.next().await.unwrap() {
@@ -122,7 +124,7 @@ async fn openldap_is_read_page_by_page() {
     assert_eq!((none.users.len(), none.mark), (0, Some(later)));
 }
 
-fn placed<'a>(read: &'a Read, place: Option<usize>) -> Vec<&'a str> {
+fn placed(read: &Read, place: Option<usize>) -> Vec<&str> {
     let mut names: Vec<_> = read
         .users
         .iter()
