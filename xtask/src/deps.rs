@@ -55,6 +55,7 @@ const RULES: &[Rule] = &[
     rule("countersign-storage-sqlite", Tier::Service, May::Only(&[STORAGE, DOMAIN])),
     rule(DESK, Tier::Service, May::Only(&[ENGINE, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
     rule("countersign-directory", Tier::Service, May::Only(&[DOMAIN])),
+    rule("countersign-radius-client", Tier::Service, May::Only(&[RADIUS, DOMAIN])),
     rule("countersign-radius-server", Tier::Service, May::Only(&[DESK, RADIUS, DOMAIN])),
     rule("countersign-api", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL, RADIUS])),
     rule("countersign-push", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL])),

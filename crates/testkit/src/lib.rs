@@ -6,11 +6,13 @@ mod device;
 mod nas;
 mod phone;
 mod site;
+mod upstream;
 
 pub use device::SoftDevice;
 pub use nas::{Ask, Nas, Packet, Reply};
 pub use phone::SoftPhone;
 pub use site::{NewResource, Site};
+pub use upstream::{Says, ScriptedServer};
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,0 +1,286 @@
+//! The servers of one upstream, and all that wait for them.
+
+use core::time::Duration;
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use countersign_domain::{Entropy, Seldom};
+use countersign_radius::upstream::{
+    Forward, NoAnswer, Outcome, Output, ProxyMark, ServerState, Timing, UpstreamServer, UpstreamSocket, UpstreamTable,
+};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until},
+};
+use tracing::warn;
+
+use crate::{
+    complaints::Complaints,
+    socket::{DATAGRAM, Socket},
+};
+
+/// Datagrams taken at once.
+const BATCH: usize = 32;
+/// The timer is set to this where nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+/// After a fault of a socket nothing is asked of it for so long.
+const REST: Duration = Duration::from_millis(100);
+
+/// Servers that are asked in order. Cheap to clone; when the last clone goes, its sockets are closed.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    servers: Vec<SocketAddr>,
+    entropy: Arc<dyn Entropy>,
+    started: Instant,
+    state: Mutex<State>,
+    /// Something is due sooner than the timer knows.
+    sooner: Arc<Notify>,
+}
+
+struct State {
+    table: UpstreamTable<u64>,
+    sockets: HashMap<UpstreamSocket, (Arc<Socket>, AbortHandle)>,
+    waiters: HashMap<u64, oneshot::Sender<Outcome>>,
+    made: u64,
+    /// When the timer wakes.
+    armed: Option<Duration>,
+    complaints: Complaints,
+    cannot_open: Seldom,
+    /// Whoever receives, and the timer. They end with this.
+    tasks: JoinSet<()>,
+}
+
+/// What is done when the lock has been let go.
+#[derive(Default)]
+struct Work {
+    send: Vec<(UpstreamSocket, Arc<Socket>, Arc<[u8]>)>,
+    tell: Vec<(oneshot::Sender<Outcome>, Outcome)>,
+}
+
+impl Client {
+    /// A client of these servers, which is called `name` in the log. It asks each at once whether it is there. Needs a
+    /// tokio runtime around it.
+    pub fn new(name: &str, servers: Vec<UpstreamServer>, mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Self {
+        Self::with_timing(name, servers, mark, entropy, Timing::default())
+    }
+
+    /// The same with other times.
+    pub fn with_timing(
+        name: &str,
+        servers: Vec<UpstreamServer>,
+        mark: ProxyMark,
+        entropy: Arc<dyn Entropy>,
+        timing: Timing,
+    ) -> Self {
+        let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+        let inner = Arc::new(Inner {
+            entropy,
+            started: Instant::now(),
+            sooner: Arc::default(),
+            state: Mutex::new(State {
+                complaints: Complaints::new(name, addresses.clone()),
+                table: UpstreamTable::new(servers, mark, timing),
+                sockets: HashMap::new(),
+                waiters: HashMap::new(),
+                made: 0,
+                armed: None,
+                cannot_open: Seldom::default(),
+                tasks: JoinSet::new(),
+            }),
+            servers: addresses,
+        });
+        let timer = keep_time(Arc::downgrade(&inner), Arc::clone(&inner.sooner));
+        inner.lock().tasks.spawn(timer);
+        Self { inner }
+    }
+
+    /// Sends a login on; how it ends, after `budget` at the latest.
+    pub async fn ask(&self, forward: Forward, budget: Duration) -> Outcome {
+        let (sender, receiver) = oneshot::channel();
+        self.inner.act(|state, now, entropy| {
+            let ticket = state.made;
+            state.made = state.made.wrapping_add(1);
+            state.waiters.insert(ticket, sender);
+            let deadline = now.saturating_add(budget);
+            state.table.request(now, ticket, forward, deadline, &mut |octets| entropy.fill(octets));
+        });
+        receiver.await.unwrap_or(Outcome::NoAnswer(NoAnswer::Silent))
+    }
+
+    /// The servers, in their order, as they are now; times are spans before now.
+    pub fn servers(&self) -> Vec<(SocketAddr, ServerState)> {
+        let now = self.inner.now();
+        let ago = |time: Option<Duration>| time.map(|time| now.saturating_sub(time));
+        let state = self.inner.lock();
+        let states = state.table.servers().map(|server| ServerState {
+            down_since: ago(server.down_since),
+            heard: ago(server.heard),
+            ..server
+        });
+        self.inner.servers.iter().copied().zip(states).collect()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Changes the table and carries out what comes of it.
+    fn act<R>(self: &Arc<Self>, act: impl FnOnce(&mut State, Duration, &dyn Entropy) -> R) -> R {
+        let now = self.now();
+        let mut work = Work::default();
+        let mut state = self.lock();
+        let result = act(&mut state, now, &*self.entropy);
+        while let Some(output) = state.table.poll() {
+            self.take_down(&mut state, now, output, &mut work);
+        }
+        let next = state.table.next_deadline();
+        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
+        if sooner {
+            state.armed = next;
+        }
+        drop(state);
+        if sooner {
+            self.sooner.notify_one();
+        }
+        for (socket, io, packet) in work.send {
+            match io.send(&packet) {
+                Err(fault) if fault.kind() == ErrorKind::ConnectionRefused => self.refused(socket),
+                // It is sent again, and by then the network may be there.
+                Err(fault) => tracing::debug!(radius.server = %io.server(), error = %fault, "a packet was not sent"),
+                Ok(()) => {}
+            }
+        }
+        for (waiter, outcome) in work.tell {
+            // Whoever asked may have gone.
+            let _ = waiter.send(outcome);
+        }
+        result
+    }
+
+    fn take_down(self: &Arc<Self>, state: &mut State, now: Duration, output: Output<u64>, work: &mut Work) {
+        match output {
+            Output::Send { socket, packet } => {
+                let io =
+                    state.sockets.get(&socket).map(|(io, _)| Arc::clone(io)).or_else(|| self.open(state, now, socket));
+                work.send.extend(io.map(|io| (socket, io, packet)));
+            }
+            Output::Close(socket) => {
+                if let Some((_, receiver)) = state.sockets.remove(&socket) {
+                    receiver.abort();
+                }
+            }
+            Output::Ended { ticket, outcome } => {
+                work.tell.extend(state.waiters.remove(&ticket).map(|waiter| (waiter, outcome)));
+            }
+            Output::Changed { server, change } => state.complaints.changed(server, change),
+        }
+    }
+
+    fn open(self: &Arc<Self>, state: &mut State, now: Duration, socket: UpstreamSocket) -> Option<Arc<Socket>> {
+        let server = self.servers.get(socket.server).copied()?;
+        match Socket::open(server) {
+            Ok(io) => {
+                while state.tasks.try_join_next().is_some() {}
+                let io = Arc::new(io);
+                let receiver = state.tasks.spawn(receive(Arc::downgrade(self), socket, Arc::clone(&io)));
+                state.sockets.insert(socket, (Arc::clone(&io), receiver));
+                Some(io)
+            }
+            Err(fault) => {
+                if let Some(times) = state.cannot_open.happens(now) {
+                    warn!(radius.server = %server, error = %fault, times, "no socket towards a RADIUS server can be opened");
+                }
+                None
+            }
+        }
+    }
+
+    fn refused(self: &Arc<Self>, socket: UpstreamSocket) {
+        self.act(|state, now, entropy| state.table.refused(now, socket, &mut |octets| entropy.fill(octets)));
+    }
+
+    /// Datagrams came to a socket.
+    fn received(
+        self: &Arc<Self>,
+        socket: UpstreamSocket,
+        source: SocketAddr,
+        datagrams: &mut dyn Iterator<Item = &[u8]>,
+    ) {
+        self.act(|state, now, entropy| {
+            for datagram in datagrams {
+                let received = state.table.receive(now, socket, source, datagram, &mut |octets| entropy.fill(octets));
+                if let Err(fault) = received {
+                    state.complaints.fault(now, socket.server, fault);
+                }
+            }
+        });
+    }
+}
+
+/// Takes what comes to a socket, until it is closed.
+async fn receive(inner: Weak<Inner>, socket: UpstreamSocket, io: Arc<Socket>) {
+    let mut buffer = vec![0; DATAGRAM.saturating_mul(BATCH)];
+    loop {
+        let ready = io.readable().await;
+        let mut lengths = Vec::with_capacity(BATCH);
+        let mut fault = ready.err();
+        for place in buffer.chunks_exact_mut(DATAGRAM) {
+            match io.receive(place) {
+                Ok(Some(length)) => lengths.push(length),
+                Ok(None) => break,
+                Err(found) => {
+                    fault = Some(found);
+                    break;
+                }
+            }
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        let datagrams = buffer.chunks_exact(DATAGRAM).zip(&lengths);
+        let mut datagrams = datagrams.filter_map(|(place, length)| place.get(..*length));
+        if !lengths.is_empty() {
+            inner.received(socket, io.server(), &mut datagrams);
+        }
+        match fault {
+            Some(fault) if fault.kind() == ErrorKind::ConnectionRefused => inner.refused(socket),
+            Some(fault) => {
+                tracing::debug!(radius.server = %io.server(), error = %fault, "a socket does not receive");
+                drop(inner);
+                tokio::time::sleep(REST).await;
+            }
+            None => {}
+        }
+    }
+}
+
+/// Tells the table the time when something is due.
+async fn keep_time(inner: Weak<Inner>, sooner: Arc<Notify>) {
+    loop {
+        let due = {
+            let Some(inner) = inner.upgrade() else { return };
+            inner.act(|state, now, entropy| {
+                state.table.tick(now, &mut |octets| entropy.fill(octets));
+                state.armed = state.table.next_deadline();
+                inner.started + state.armed.unwrap_or_else(|| now.saturating_add(IDLE))
+            })
+        };
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = sooner.notified() => {}
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What an administrator is told of servers: each thing once a minute, in words that help.
+
+use core::time::Duration;
+use std::{collections::HashMap, net::SocketAddr};
+
+use countersign_domain::Seldom;
+use countersign_radius::{
+    ReplyError,
+    upstream::{Change, ReplyFault},
+};
+use tracing::{debug, info, warn};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    NoMessageAuthenticator,
+    OtherSecret,
+    Other,
+}
+
+#[derive(Debug)]
+pub(crate) struct Complaints {
+    name: String,
+    servers: Vec<SocketAddr>,
+    told: HashMap<(usize, Kind), Seldom>,
+}
+
+impl Complaints {
+    pub(crate) fn new(name: &str, servers: Vec<SocketAddr>) -> Self {
+        Self { name: name.to_owned(), servers, told: HashMap::new() }
+    }
+
+    pub(crate) fn changed(&self, server: usize, change: Change) {
+        let (Some(server), name) = (self.servers.get(server), &self.name) else { return };
+        match change {
+            Change::Down => warn!(
+                upstream.name = name, upstream.server = %server,
+                "the RADIUS server {server} of upstream {name} does not answer: others are asked where there are some, \
+                 until it answers again; `countersign upstream test {name}` says more"
+            ),
+            Change::Up(after) => info!(
+                upstream.name = name, upstream.server = %server, down_s = after.as_secs(),
+                "the RADIUS server {server} of upstream {name} answers again"
+            ),
+        }
+    }
+
+    /// A datagram from where the server is that is no reply.
+    pub(crate) fn fault(&mut self, now: Duration, server: usize, fault: ReplyFault) {
+        let kind = match fault {
+            // Late ones are ordinary: the answer to a retransmission, or a server that is slow.
+            ReplyFault::Source(_) | ReplyFault::NotAwaited => {
+                debug!(upstream.name = self.name, error = %fault, "a reply was not waited for");
+                return;
+            }
+            ReplyFault::Unproven(ReplyError::MessageAuthenticatorAbsent) => Kind::NoMessageAuthenticator,
+            ReplyFault::Unproven(
+                ReplyError::ResponseAuthenticator | ReplyError::MessageAuthenticatorInvalid | ReplyError::Identifier,
+            ) => Kind::OtherSecret,
+            ReplyFault::Unproven(ReplyError::Packet(_) | ReplyError::UnexpectedCode(_)) => Kind::Other,
+        };
+        let Some(times) = self.told.entry((server, kind)).or_default().happens(now) else { return };
+        let (Some(server), name) = (self.servers.get(server), &self.name) else { return };
+        match kind {
+            Kind::NoMessageAuthenticator => warn!(
+                upstream.name = name, upstream.server = %server, times,
+                "a reply from {server} (upstream {name}) has no Message-Authenticator and was dropped: anybody on the way \
+                 could have made it (CVE-2024-3596). {}", crate::trial::SIGN_REPLIES
+            ),
+            Kind::OtherSecret => warn!(
+                upstream.name = name, upstream.server = %server, times, error = %fault,
+                "a reply from {server} (upstream {name}) was not made with the shared secret that is set here and was \
+                 dropped: set the same one on both sides (`countersign upstream set {name}`); if they are the same, somebody \
+                 changes packets on their way"
+            ),
+            Kind::Other => warn!(
+                upstream.name = name, upstream.server = %server, times, error = %fault,
+                "a datagram from {server} (upstream {name}) is no reply to a login ({fault}) and was dropped: is that the \
+                 authentication port of a RADIUS server?"
+            ),
+        }
+    }
+}

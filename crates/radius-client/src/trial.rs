@@ -1,0 +1,136 @@
+//! A walk to one server, for somebody who sets it up.
+
+use core::time::Duration;
+use std::io::ErrorKind;
+
+use countersign_domain::Entropy;
+use countersign_radius::{
+    AttributeList, AttributeType, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError,
+    UserPassword, encode_request, upstream::UpstreamServer, verify_reply,
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::socket::{DATAGRAM, Socket};
+
+/// An answer is waited for so long,
+const WAIT: Duration = Duration::from_secs(6);
+/// and asked for again after so long each time.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What to do about a server whose replies carry no Message-Authenticator.
+pub const SIGN_REPLIES: &str = "On NPS install the updates of July 2024 or later; FreeRADIUS does it from 3.2.5 on, an older one \
+     where its policy adds `update reply { Message-Authenticator := 0x00 }` to post-auth, for rejects too";
+
+/// What to ask.
+#[derive(Clone, Copy)]
+pub enum Question<'a> {
+    /// Whether it is there (Status-Server, RFC 5997).
+    Status,
+    /// Whether this user may log on, by PAP.
+    Login {
+        /// User-Name.
+        user: &'a str,
+        /// User-Password. Not empty.
+        password: &'a [u8],
+    },
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// A proven reply, with its attributes as they stand on the wire.
+    Reply {
+        /// Of which kind.
+        code: Code,
+        /// All but Message-Authenticator.
+        attributes: Vec<u8>,
+    },
+    /// Nothing came.
+    Silence,
+    /// The server's machine says that nobody listens at the port.
+    Refused,
+    /// Only replies came that prove nothing; the last one's fault.
+    Unproven(ReplyError),
+    /// Nothing could be sent.
+    Unsent(String),
+}
+
+/// Asks one server, from a socket of its own.
+pub async fn ask(server: &UpstreamServer, question: Question<'_>, entropy: &dyn Entropy) -> Finding {
+    let authenticator = Authenticator(entropy.octets());
+    let identifier = Identifier(0);
+    let Some(packet) = packet(server, question, identifier, &authenticator) else {
+        return Finding::Unsent("the name or the password is too long for RADIUS (253 and 128 octets)".to_owned());
+    };
+    let socket = match Socket::open(server.address) {
+        Ok(socket) => socket,
+        Err(fault) => return Finding::Unsent(fault.to_string()),
+    };
+    let end = Instant::now() + WAIT;
+    let mut again = Instant::now();
+    let mut found = Finding::Silence;
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        if again <= Instant::now() {
+            again += AGAIN;
+            match socket.send(&packet) {
+                Err(fault) if fault.kind() == ErrorKind::ConnectionRefused => found = Finding::Refused,
+                Err(fault) => return Finding::Unsent(fault.to_string()),
+                Ok(()) => {}
+            }
+        }
+        tokio::select! {
+            _ = socket.readable() => {}
+            () = sleep_until(again.min(end)) => {}
+        }
+        if end <= Instant::now() {
+            return found;
+        }
+        match socket.receive(&mut buffer) {
+            Ok(Some(length)) => {
+                let datagram = buffer.get(..length).unwrap_or_default();
+                let rule = MessageAuthenticatorRule::Required;
+                match verify_reply(datagram, &authenticator, identifier, &server.secret, rule) {
+                    Ok(reply) => return Finding::Reply { code: reply.code(), attributes: attributes(&reply) },
+                    Err(fault) => found = Finding::Unproven(fault),
+                }
+            }
+            Ok(None) => {}
+            Err(fault) if fault.kind() == ErrorKind::ConnectionRefused => {
+                if found == Finding::Silence {
+                    found = Finding::Refused;
+                }
+            }
+            Err(fault) => return Finding::Unsent(fault.to_string()),
+        }
+    }
+}
+
+fn packet(
+    server: &UpstreamServer,
+    question: Question<'_>,
+    identifier: Identifier,
+    authenticator: &Authenticator,
+) -> Option<Vec<u8>> {
+    let mut list = AttributeList::new();
+    let code = match question {
+        Question::Status => Code::StatusServer,
+        Question::Login { user, password } => {
+            list.push_text(AttributeType::USER_NAME, user).ok()?;
+            let hidden = UserPassword::hide(password, &server.secret, authenticator).ok()?;
+            list.push(AttributeType::USER_PASSWORD, &hidden).ok()?;
+            Code::AccessRequest
+        }
+    };
+    list.push_text(AttributeType::NAS_IDENTIFIER, "countersign").ok()?;
+    encode_request(code, identifier, authenticator, &server.secret, &list).ok()
+}
+
+fn attributes(reply: &PacketView<'_>) -> Vec<u8> {
+    let mut list = AttributeList::new();
+    for attribute in reply.iter().filter(|attribute| attribute.kind != AttributeType::MESSAGE_AUTHENTICATOR) {
+        // They came out of a packet, so they fit.
+        let _ = list.push(attribute.kind, attribute.value);
+    }
+    list.octets().to_vec()
+}
