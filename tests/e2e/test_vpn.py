@@ -4,6 +4,7 @@ import pytest
 
 from harness import wait_until
 from vpn import Tunnel
+from vpn_prompt import Asker
 
 
 @pytest.fixture
@@ -68,3 +69,33 @@ def test_s45_a_plugin_that_asks_again_each_second_asks_the_phone_once(tunnel, us
     assert len(asked) == 1, asked
     reasons = [one["reason"] for one in tunnel.resource.server.verdicts(user_typed=alice.name)]
     assert reasons == ["superseded"] * (len(logins) - 1) + ["approved"]
+
+
+def test_by_pam_a_verify_opens_the_tunnel(tunnel, user):
+    """OpenVPN's own plugin, which asks PAM, and that asks RADIUS: nothing counts accounts here."""
+    alice = user()
+    tunnel.start(tunnel.pam())
+    client = tunnel.dial(alice.name, alice.password)
+    waiting(tunnel, alice)
+    assert not tunnel.reachable()
+    alice.phone.answer("verify")
+    assert client.outcome() == "connected", client.text()
+    assert tunnel.reachable()
+
+
+@pytest.fixture
+def asker(tunnel):
+    """A program beside the server asks, by OpenVPN's management interface: it can hand on a prompt."""
+    asker = Asker(tunnel.folder, tunnel.resource.nas())
+    yield asker
+    asker.stop()
+
+
+def test_by_a_program_beside_the_server_a_verify_opens_the_tunnel(tunnel, asker, user):
+    alice = user()
+    tunnel.start(options=asker.options)
+    client = tunnel.dial(alice.name, alice.password, window=True)
+    alice.phone.answer("verify")
+    assert client.outcome() == "connected", client.text()
+    assert tunnel.reachable()
+    assert client.window.prompts == []

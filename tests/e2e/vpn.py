@@ -11,6 +11,7 @@ from pathlib import Path
 from freeradius import FreeRADIUS
 from harness import missing, need, wait_until
 from middle import Middle
+from vpn_prompt import Window
 
 SERVER, CLIENT = "192.0.2.1", "192.0.2.2"  # between the two namespaces, and nowhere else
 INSIDE = "10.99.0.1"  # what is reached through the tunnel and not without
@@ -96,7 +97,7 @@ class Tunnel:
     def log(self) -> Path:
         return self.folder / "server.log"
 
-    def start(self, *more: str) -> "Tunnel":
+    def start(self, *more: str, options: list[str] = ()) -> "Tunnel":
         config = self.folder / "server.conf"
         config.write_text(
             "\n".join(
@@ -110,9 +111,14 @@ class Tunnel:
             )
             + "\n"
         )  # fmt: skip
+        # In a mount namespace, where a folder of ours stands in for /etc/pam.d.
+        services = self.folder / "pam.d"
+        services.mkdir(exist_ok=True)
+        script = 'mount --bind "$1" /etc/pam.d && shift && exec "$@"'
+        inside = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", services]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.server.enter("openvpn", "--config", config), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.server.enter(*inside, "openvpn", "--config", config, *options), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         wait_until(self._ready, what="the OpenVPN server")
@@ -157,8 +163,23 @@ server
 """)
         return f"plugin {library} {config}"
 
-    def dial(self, user: str, password: str, *more: str) -> "Dial":
-        self.dials.append(Dial(self, user, password, *more))
+    def pam(self, *answers: str) -> str:
+        """OpenVPN's own PAM plugin, and pam_radius_auth behind it. `answers` are what PAM asks, and what is answered."""
+        services = self.folder / "pam.d"
+        services.mkdir()
+        config = self.folder / "pam_radius.conf"
+        config.touch(mode=0o600)
+        config.write_text("%s:%d %s 30\n" % (*self.radius.address, self.resource.secret))
+        (services / "openvpn").write_text(
+            f"auth requisite pam_radius_auth.so conf={config}\naccount required pam_permit.so\n"
+        )
+        # Deferred, so that one who waits holds nobody else up.
+        return 'setenv deferred_auth_pam 1\nplugin %s "openvpn %s"' % (
+            "/usr/lib/openvpn/openvpn-plugin-auth-pam.so", " ".join(["login", "USERNAME", "Password", "PASSWORD", *answers])
+        )  # fmt: skip
+
+    def dial(self, user: str, password: str, *more: str, window: bool = False) -> "Dial":
+        self.dials.append(Dial(self, user, password, *more, window=window))
         return self.dials[-1]
 
     def reachable(self) -> bool:
@@ -180,21 +201,27 @@ server
 
 
 class Dial:
-    """One client."""
+    """One client. With a `window` it asks for name and password there, and for more; without, a file has them."""
 
-    def __init__(self, tunnel: Tunnel, user: str, password: str, *more: str):
-        self.folder = tunnel.folder / f"client{len(list(tunnel.folder.glob('client*')))}"
+    def __init__(self, tunnel: Tunnel, user: str, password: str, *more: str, window: bool):
+        self.folder = tunnel.folder / f"client{len(tunnel.dials)}"
         self.folder.mkdir()
         self.log = self.folder / "log"
-        login = self.folder / "login"
-        login.touch(mode=0o600)
-        login.write_text(f"{user}\n{password}\n")
+        self.window = Window(self.folder, user, password) if window else None
+        if window:
+            # Where it is refused with a prompt it asks again, with the answer.
+            login = [*self.window.options, "--management-query-passwords", "--auth-user-pass", "--auth-retry", "interact"]
+        else:
+            file = self.folder / "login"
+            file.touch(mode=0o600)
+            file.write_text(f"{user}\n{password}\n")
+            login = ["--auth-user-pass", file]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 tunnel.client.enter(
                     "openvpn", "--client", "--dev", "tun", "--proto", "udp4", "--remote", SERVER, PORT, "--nobind",
-                    "--ca", tunnel.folder / "certificate.pem", "--remote-cert-tls", "server", "--auth-user-pass", login,
-                    "--auth-retry", "none", "--hand-window", "60", "--disable-dco", "--verb", "3", *more,
+                    "--ca", tunnel.folder / "certificate.pem", "--remote-cert-tls", "server", "--hand-window", "60",
+                    "--connect-retry", "1", "1", "--disable-dco", "--verb", "3", *login, *more,
                 ),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -209,7 +236,7 @@ class Dial:
             text = self.text()
             if "Initialization Sequence Completed" in text:
                 return "connected"
-            if re.search(r"AUTH_FAILED", text):
+            if re.search(r"AUTH_FAILED(?!,CRV1)", text):
                 return "refused"
             assert self.process.poll() is None, text
             return None
@@ -218,6 +245,8 @@ class Dial:
 
     def stop(self) -> None:
         end(self.process)
+        if self.window:
+            self.window.stop()
 
 
 def end(process: subprocess.Popen) -> None:
