@@ -1,7 +1,7 @@
 //! Audit events of logins.
 
 use countersign_domain::{
-    AuditEvent, Challenge, DeviceId, EventKind, LoginResult, NumberMode, Reason, Timestamp, Trust,
+    AuditEvent, Challenge, Credential, DeviceId, EventKind, LoginResult, NumberMode, Reason, Timestamp, Trust,
 };
 
 use crate::live::Live;
@@ -34,7 +34,17 @@ pub(crate) fn challenged(live: &Live, challenge: &Challenge, time: Timestamp) ->
 
 /// A login ended before any device was asked, or by a typed code.
 pub(crate) fn ended(live: &Live, time: Timestamp, result: LoginResult, reason: Reason) -> AuditEvent {
-    AuditEvent { result: Some(result.as_str()), ..about(live, time, EventKind::LoginEnded) }.because(reason)
+    // A client that writes in another charset than is set for the resource has every password with an accent wrong (C016).
+    let garbled = match &live.request.credential {
+        Credential::Password(typed) => reason == Reason::PasswordWrong && core::str::from_utf8(typed.expose()).is_err(),
+        Credential::None => false,
+    };
+    AuditEvent {
+        result: Some(result.as_str()),
+        detail: garbled.then(|| "password_not_utf8".to_owned()),
+        ..about(live, time, EventKind::LoginEnded)
+    }
+    .because(reason)
 }
 
 /// A login ended by a typed code that is right.

@@ -166,6 +166,10 @@ async fn c012_c014_c016_passwords_of_any_length_and_octets_arrive_whole() {
     // Octets that are no UTF-8 are a wrong password and nothing worse.
     let latin = Ask::login("user1").password([0x41, 0x7A, 0xE9, 0x72, 0x74, 0xE8, 0x30, 0x31]);
     assert_eq!(nas.ask(&latin, SOON).await.unwrap().code(), Code::AccessReject);
+    house.ends(lengths.len() + 1).await;
+    let audit = house.site.audit().await;
+    let last = audit.iter().rev().find(|record| record.event == "login.ended").unwrap();
+    assert_eq!((last.reason.as_deref(), last.detail.as_deref()), (Some("password_wrong"), Some("password_not_utf8")));
     assert_eq!(nas.ask(&Ask::status(), SILENCE).await.unwrap().code(), Code::AccessAccept);
     house.stop().await;
 }
