@@ -668,6 +668,8 @@ impl Touched {
                 Write::SetPasskey { id, .. } => touched.devices.push(*id),
                 Write::AddResource { .. }
                 | Write::SetResource { .. }
+                | Write::AddBareResource(_)
+                | Write::SetBareResource(_)
                 | Write::RemoveResource(_)
                 | Write::AddClient(_)
                 | Write::SetClient(_)

@@ -7,6 +7,7 @@ use countersign_domain::{MatchRule, RadiusClient, Resource, ResourceId};
 /// All resources and clients as they are now; replaced as a whole when one changes.
 #[derive(Debug, Clone, Default)]
 pub struct ResourceTable {
+    all: HashMap<ResourceId, Arc<Resource>>,
     seats: Vec<Arc<Seat>>,
 }
 
@@ -44,7 +45,12 @@ impl ResourceTable {
                 seats.push(Arc::new(Seat { client, resource: Arc::clone(&resource), routes }));
             }
         }
-        Self { seats }
+        Self { all, seats }
+    }
+
+    /// The resource with an identifier.
+    pub fn resource(&self, id: ResourceId) -> Option<&Arc<Resource>> {
+        self.all.get(&id)
     }
 
     /// All seats.

@@ -76,6 +76,12 @@ kinds! {
     ResourceChanged = "resource.changed",
     /// A resource was removed.
     ResourceRemoved = "resource.removed",
+    /// A RADIUS client was added.
+    ClientAdded = "client.added",
+    /// A RADIUS client was changed.
+    ClientChanged = "client.changed",
+    /// A RADIUS client was removed.
+    ClientRemoved = "client.removed",
     /// A directory was added.
     DirectoryAdded = "directory.added",
     /// A directory was changed.

@@ -197,6 +197,11 @@ pub enum Write {
         /// Its default client.
         client: Box<RadiusClient>,
     },
+    /// Adds a resource without a client, for requests that rules of other resources' clients lead to. Conditions as for
+    /// adding one with a client.
+    AddBareResource(Box<Resource>),
+    /// Replaces a resource and leaves its clients as they are. Conditions as for adding; it exists.
+    SetBareResource(Box<Resource>),
     /// Removes a resource with its clients. Condition: it exists, and no rule of another resource's client leads to it.
     RemoveResource(ResourceId),
     /// Adds a further client. Condition: nothing has its name or its secret, and its resources exist.

@@ -167,6 +167,8 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
         ),
         Write::AddResource { resource, client } => resources::add_resource(conn, resource, client, sealer).await?,
         Write::SetResource { resource, client } => resources::set_resource(conn, resource, client, sealer).await?,
+        Write::AddBareResource(resource) => resources::add_row(conn, resource).await?,
+        Write::SetBareResource(resource) => resources::set_row(conn, resource).await?,
         Write::RemoveResource(id) => resources::remove_resource(conn, *id).await?,
         Write::AddClient(client) => resources::add_client(conn, client, sealer).await?,
         Write::SetClient(client) => resources::set_client(conn, client, sealer).await?,

@@ -21,7 +21,12 @@ pub(crate) async fn add_resource(
     if client.resource != resource.id {
         return Ok(0);
     }
-    let added = changed!(
+    if add_row(conn, resource).await? == 0 { Ok(0) } else { add_client(conn, client, sealer).await }
+}
+
+/// The resource alone.
+pub(crate) async fn add_row(conn: &mut SqliteConnection, resource: &Resource) -> Result<u64, StoreError> {
+    Ok(changed!(
         conn,
         "INSERT INTO resources (id, name, name_folded, kind, first_factor, retries, answer_by, created_at, directory, \
          allow_groups, upstream, policy) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 \
@@ -39,8 +44,7 @@ pub(crate) async fn add_resource(
         json(&resource.allow_groups)?,
         resource.upstream.as_ref().map(|id| id!(id)),
         json(&resource.policy)?,
-    );
-    if added == 0 { Ok(0) } else { add_client(conn, client, sealer).await }
+    ))
 }
 
 pub(crate) async fn set_resource(
@@ -52,7 +56,21 @@ pub(crate) async fn set_resource(
     if client.resource != resource.id {
         return Ok(0);
     }
-    let changed = changed!(
+    if set_row(conn, resource).await? == 0 {
+        return Ok(0);
+    }
+    let is_its_own = changed!(
+        conn,
+        "UPDATE radius_clients SET resource = resource WHERE id = ?1 AND resource = ?2",
+        id!(client.id),
+        id!(resource.id),
+    );
+    if is_its_own == 0 { Ok(0) } else { set_client(conn, client, sealer).await }
+}
+
+/// The resource alone.
+pub(crate) async fn set_row(conn: &mut SqliteConnection, resource: &Resource) -> Result<u64, StoreError> {
+    Ok(changed!(
         conn,
         "UPDATE resources SET name = ?2, name_folded = ?3, kind = ?4, first_factor = ?5, retries = ?6, answer_by = ?7, \
          directory = ?8, allow_groups = ?9, upstream = ?10, policy = ?11 \
@@ -70,17 +88,7 @@ pub(crate) async fn set_resource(
         json(&resource.allow_groups)?,
         resource.upstream.as_ref().map(|id| id!(id)),
         json(&resource.policy)?,
-    );
-    if changed == 0 {
-        return Ok(0);
-    }
-    let is_its_own = changed!(
-        conn,
-        "UPDATE radius_clients SET resource = resource WHERE id = ?1 AND resource = ?2",
-        id!(client.id),
-        id!(resource.id),
-    );
-    if is_its_own == 0 { Ok(0) } else { set_client(conn, client, sealer).await }
+    ))
 }
 
 pub(crate) async fn remove_resource(conn: &mut SqliteConnection, id: ResourceId) -> Result<u64, StoreError> {

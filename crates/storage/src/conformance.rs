@@ -82,6 +82,7 @@ macro_rules! conformance_tests {
             directories_have_names_and_passwords_of_their_own
             upstreams_have_names_and_secrets_of_their_own
             clients_have_names_and_secrets_and_rules
+            a_resource_stands_alone
             a_bypass_is_used_once_and_in_time
             s18_a_window_is_opened_once_and_ends_once
             s18_a_window_lets_nobody_in_once_disabled_or_removed

@@ -93,8 +93,8 @@ impl AdminApi {
             let place = match scoped.scope {
                 LimitScope::User(_) => String::new(),
                 LimitScope::UserAt(_, resource) => {
-                    let seat = table.seats().iter().find(|seat| seat.resource.id == resource);
-                    let name = seat.map_or_else(|| resource.to_string(), |seat| seat.resource.name.clone());
+                    let known = table.resource(resource);
+                    let name = known.map_or_else(|| resource.to_string(), |resource| resource.name.clone());
                     format!(" (at {name})")
                 }
             };

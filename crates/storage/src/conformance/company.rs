@@ -1,5 +1,7 @@
 //! What larger installations have: upstreams, further clients with rules, policies, bypasses, passkeys.
 
+use core::time::Duration;
+
 use countersign_domain::{
     Bypass, Charset, Expects, MatchAttribute, MatchRule, Methods, Passkey, Policy, ReplyAttribute, ReplyRule, Upstream,
     UpstreamId, UpstreamServer, UserVerification,
@@ -137,6 +139,29 @@ pub async fn clients_have_names_and_secrets_and_rules(backend: &dyn Backend) {
     holds(&*store, vec![Write::RemoveResource(vpn.0.id)]).await;
     assert!(store.resources().await.unwrap().is_empty());
     refused(&*store, vec![Write::RemoveClient(nps.id)], 0).await;
+    store.close().await;
+}
+
+/// A resource needs no client of its own, and can be changed without touching those that it has.
+pub async fn a_resource_stands_alone(backend: &dyn Backend) {
+    let (maker, store) = (Maker::default(), backend.open().await);
+    let (vpn, client) = maker.resource("vpn", "first secret");
+    let wlan = maker.resource("wlan", "no secret").0;
+    let add = |resource: &Resource| Write::AddBareResource(Box::new(resource.clone()));
+    let set = |resource: &Resource| Write::SetBareResource(Box::new(resource.clone()));
+    refused(&*store, vec![set(&wlan)], 0).await;
+    holds(&*store, vec![add(&wlan)]).await;
+    refused(&*store, vec![add(&wlan)], 0).await;
+    refused(&*store, vec![add(&Resource { name: "WLAN".to_owned(), ..maker.resource("x", "x").0 })], 0).await;
+    holds(&*store, vec![Write::AddResource { resource: Box::new(vpn.clone()), client: Box::new(client.clone()) }])
+        .await;
+    refused(&*store, vec![set(&Resource { name: "Wlan".to_owned(), ..vpn.clone() })], 0).await;
+    refused(&*store, vec![set(&Resource { directory: Some(maker.directory("gone").id), ..vpn.clone() })], 0).await;
+    let renamed = Resource { name: "VPN".to_owned(), answer_by: Duration::from_secs(30), ..vpn.clone() };
+    holds(&*store, vec![set(&renamed)]).await;
+    assert_eq!(store.resources().await.unwrap(), [(renamed, vec![client]), (wlan.clone(), Vec::new())]);
+    holds(&*store, vec![Write::RemoveResource(vpn.id), Write::RemoveResource(wlan.id)]).await;
+    assert!(store.resources().await.unwrap().is_empty());
     store.close().await;
 }
 
