@@ -665,7 +665,7 @@ impl Touched {
                 Write::SetBypass { user, .. } | Write::UseBypass { user, .. } | Write::SetChapSecret { user, .. } => {
                     touched.users.push(*user);
                 }
-                Write::SetPasskey { id, .. } => touched.devices.push(*id),
+                Write::SetPasskey { id, .. } | Write::UsePasskey { id, .. } => touched.devices.push(*id),
                 Write::AddResource { .. }
                 | Write::SetResource { .. }
                 | Write::AddBareResource(_)

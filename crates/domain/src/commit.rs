@@ -169,6 +169,15 @@ pub enum Write {
         /// The authenticator; `None`: none any more.
         passkey: Option<Passkey>,
     },
+    /// Notes that a passkey was used. Condition: the device is active and has it as it was `before`.
+    UsePasskey {
+        /// Which device.
+        id: DeviceId,
+        /// The passkey that was checked.
+        before: Passkey,
+        /// The same with what the check found: its counter.
+        after: Passkey,
+    },
     /// Adds an activation; older open ones of the user are burnt. Condition: no open one has its handle.
     AddActivation(Box<Activation>),
     /// Counts a wrong secret. Condition: the activation is open with fewer than [`Activation::WRONG_SECRETS`].

@@ -143,6 +143,16 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
             passkey.as_ref().map(|passkey| passkey.credential_id.as_slice()),
             passkey.as_ref().map(|passkey| passkey.credential.as_str()),
         ),
+        Write::UsePasskey { id, before, after } => changed!(
+            conn,
+            "UPDATE devices SET passkey_id = ?4, passkey = ?5 \
+             WHERE id = ?1 AND state = 'active' AND passkey_id = ?2 AND passkey = ?3",
+            id!(id),
+            before.credential_id.as_slice(),
+            before.credential.as_str(),
+            after.credential_id.as_slice(),
+            after.credential.as_str(),
+        ),
         Write::AddActivation(activation) => add_activation(conn, activation).await?,
         Write::CountWrongSecret(id) => changed!(
             conn,

@@ -226,9 +226,25 @@ pub async fn chap_secrets_and_passkeys_come_back_whole(backend: &dyn Backend) {
     assert_eq!(store.device(device.id).await.unwrap().unwrap().passkey, Some(passkey.clone()));
     assert_eq!(store.snapshot(alice.id).await.unwrap().unwrap().devices[0].passkey, Some(passkey.clone()));
     holds(&*store, vec![set(None), set(Some(&passkey))]).await;
+    let used = Passkey { credential: "{\"counter\":2}".to_owned(), ..passkey.clone() };
+    let uses = |before: &Passkey, after: &Passkey| Write::UsePasskey {
+        id: device.id,
+        before: before.clone(),
+        after: after.clone(),
+    };
+    holds(&*store, vec![uses(&passkey, &used)]).await;
+    assert_eq!(store.device(device.id).await.unwrap().unwrap().passkey, Some(used.clone()));
+    // Of two checks against the same state the second does not count; nor does one of a passkey that was removed since.
+    refused(&*store, vec![uses(&passkey, &used)], 0).await;
+    let other = Passkey { credential_id: vec![7], ..used.clone() };
+    refused(&*store, vec![uses(&other, &passkey)], 0).await;
+    holds(&*store, vec![set(None)]).await;
+    refused(&*store, vec![uses(&used, &used)], 0).await;
+    holds(&*store, vec![set(Some(&passkey))]).await;
     holds(&*store, vec![Write::SetDeviceState { id: device.id, from: DeviceState::Active, to: DeviceState::Removed }])
         .await;
     refused(&*store, vec![set(Some(&passkey))], 0).await;
+    refused(&*store, vec![uses(&passkey, &used)], 0).await;
     assert_eq!(store.device(device.id).await.unwrap().unwrap().passkey, None);
     store.close().await;
 }
