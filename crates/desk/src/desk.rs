@@ -6,13 +6,13 @@ use std::{
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, Clock, Closing, ClosingState, Commit, DecisionRecord, DeviceId, DeviceState,
-    DirectoryId, Door, Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId,
-    UserOrigin, UserSnapshot, Verdict, Write,
+    AuditEvent, Challenge, ChallengeId, Clock, Closing, ClosingState, Commit, DeviceId, DeviceState, DirectoryId, Door,
+    Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId, UserOrigin,
+    UserSnapshot, Verdict, Write,
 };
 use countersign_engine::{
-    Against, Bounds, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome, SignatureCheck,
-    Subject, Submission,
+    Against, Bounds, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome, Subject,
+    Submission,
 };
 use countersign_storage::{CommitError, Store, StoreError};
 use tokio::{
@@ -382,8 +382,7 @@ impl Desk {
         self: &Arc<Self>,
         user: UserId,
         challenge: ChallengeId,
-        record: DecisionRecord,
-        signature: SignatureCheck,
+        submission: Submission,
     ) -> DecisionAnswer {
         let (sender, receiver) = oneshot::channel();
         let ticket = {
@@ -393,8 +392,7 @@ impl Desk {
             running.answers.insert(ticket, sender);
             ticket
         };
-        let submission = Box::new(Submission { record, signature });
-        self.drive(Event::Decided { ticket, user, challenge, submission });
+        self.drive(Event::Decided { ticket, user, challenge, submission: Box::new(submission) });
         receiver.await.unwrap_or(DecisionAnswer::Unavailable)
     }
 

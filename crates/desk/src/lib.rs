@@ -15,7 +15,9 @@ pub mod sync;
 mod together;
 mod upstreams;
 
-pub use countersign_engine::{Bounds, DecisionAnswer, Figures, Notice, SignatureCheck};
+pub use countersign_engine::{
+    AssertionCheck, AssertionOutcome, Bounds, DecisionAnswer, Figures, Notice, SignatureCheck, Submission,
+};
 pub use desk::{Desk, DeskConfig, DoorVerdict};
 pub use directories::{Directories, FindFault, Membership, PasswordAnswer, Person, Trouble};
 pub use hub::OpenedChallenges;

@@ -27,6 +27,12 @@ pub enum Endpoint<'a> {
     RenameDevice,
     /// `DELETE device`.
     RemoveDevice,
+    /// `POST webauthn/registrations`.
+    BeginRegistration,
+    /// `PUT webauthn/credential`.
+    SetCredential,
+    /// `DELETE webauthn/credential`.
+    RemoveCredential,
     /// `GET history`.
     History,
     /// `GET applications`.
@@ -48,10 +54,10 @@ impl Endpoint<'_> {
             | Self::History
             | Self::Applications
             | Self::Window(_) => "GET",
-            Self::Activate | Self::Decide(_) | Self::OpenWindow => "POST",
-            Self::SetPush => "PUT",
+            Self::Activate | Self::Decide(_) | Self::BeginRegistration | Self::OpenWindow => "POST",
+            Self::SetPush | Self::SetCredential => "PUT",
             Self::RenameDevice => "PATCH",
-            Self::RemoveDevice => "DELETE",
+            Self::RemoveDevice | Self::RemoveCredential => "DELETE",
         }
     }
 
@@ -66,6 +72,8 @@ impl Endpoint<'_> {
             Self::Events => format!("{BASE_PATH}/events"),
             Self::SetPush => format!("{BASE_PATH}/push"),
             Self::RenameDevice | Self::RemoveDevice => format!("{BASE_PATH}/device"),
+            Self::BeginRegistration => format!("{BASE_PATH}/webauthn/registrations"),
+            Self::SetCredential | Self::RemoveCredential => format!("{BASE_PATH}/webauthn/credential"),
             Self::History => format!("{BASE_PATH}/history"),
             Self::Applications => format!("{BASE_PATH}/applications"),
             Self::OpenWindow => format!("{BASE_PATH}/windows"),
@@ -102,6 +110,9 @@ mod tests {
             (Endpoint::SetPush, "PUT", "https://mfa.example.com/device/v1/push"),
             (Endpoint::RenameDevice, "PATCH", "https://mfa.example.com/device/v1/device"),
             (Endpoint::RemoveDevice, "DELETE", "https://mfa.example.com/device/v1/device"),
+            (Endpoint::BeginRegistration, "POST", "https://mfa.example.com/device/v1/webauthn/registrations"),
+            (Endpoint::SetCredential, "PUT", "https://mfa.example.com/device/v1/webauthn/credential"),
+            (Endpoint::RemoveCredential, "DELETE", "https://mfa.example.com/device/v1/webauthn/credential"),
             (Endpoint::History, "GET", "https://mfa.example.com/device/v1/history"),
             (Endpoint::Applications, "GET", "https://mfa.example.com/device/v1/applications"),
             (Endpoint::OpenWindow, "POST", "https://mfa.example.com/device/v1/windows"),

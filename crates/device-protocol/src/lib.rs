@@ -11,6 +11,7 @@
 //! - [`signed`]: the exact octets that are signed.
 //! - [`messages`]: the bodies of requests and answers; [`endpoint`]: their methods and paths; [`events`]: the stream.
 //! - [`proof`]: DPoP proofs, nonces, and the memory of used proofs.
+//! - [`webauthn`]: what verifies the user.
 //! - [`problem`]: error bodies and their codes.
 //!
 //! Nothing here reads a clock or a random source: times and random octets are arguments. One exception lies below us:
@@ -28,6 +29,7 @@ pub mod origin;
 pub mod problem;
 pub mod proof;
 pub mod signed;
+pub mod webauthn;
 
 #[cfg(test)]
 mod fixtures;

@@ -16,6 +16,7 @@ use crate::ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, 
 use crate::keys::{PublicKey, PushKey, Signature, SignatureInvalid, Thumbprint};
 use crate::origin::Origin;
 use crate::signed::{Party, SignedChallenge, SignedDecision, Subject, endorsement_octets};
+use crate::webauthn::Assertion;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal,)* }) => {
@@ -467,6 +468,8 @@ impl fmt::Debug for TotpSecret {
 pub struct Challenges {
     /// Those that wait for this device.
     pub challenges: Vec<Challenge>,
+    /// The WebAuthn credential that the server keeps for this device, if any.
+    pub credential_id: Option<Octets>,
 }
 
 /// A login that waits for an answer, as a device gets it.
@@ -593,11 +596,11 @@ pub struct DecisionRequest {
     pub decision: Decision,
     /// The number that the person typed in; with [`Decision::Verify`] only.
     pub number: Option<Number>,
-    /// What was reached.
+    /// What was reached; of denials nobody asks.
     pub user_verification: UserVerificationReached,
     /// The device's clock.
     pub device_time: DeviceTime,
-    /// With [`UserVerificationReached::WebAuthn`].
+    /// With [`UserVerificationReached::WebAuthn`], and only then.
     pub assertion: Option<Assertion>,
     /// By the device's key, over [`SignedDecision`].
     pub signature: Signature,
@@ -622,6 +625,13 @@ impl TryFrom<RawDecision> for DecisionRequest {
     fn try_from(raw: RawDecision) -> Result<Self, Self::Error> {
         if raw.decision != Decision::Verify && raw.number.is_some() {
             return Err("a denial has no number");
+        }
+        let webauthn = raw.user_verification == UserVerificationReached::WebAuthn;
+        if raw.assertion.is_some() && !webauthn {
+            return Err("an assertion comes with webauthn only");
+        }
+        if raw.assertion.is_none() && webauthn && raw.decision == Decision::Verify {
+            return Err("webauthn comes with an assertion");
         }
         let RawDecision { decision, number, user_verification, device_time, assertion, signature } = raw;
         Ok(Self { decision, number, user_verification, device_time, assertion, signature })
@@ -660,20 +670,6 @@ impl DecisionRequest {
     ) -> Result<(), SignatureInvalid> {
         device.verify(&self.signed(subject, number_mode).octets(), &self.signature)
     }
-}
-
-/// A WebAuthn assertion (Web Authentication Level 2, section 5.2.2) whose challenge is the SHA-256 of the signed octets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Assertion {
-    /// Which credential.
-    pub credential_id: Octets,
-    /// What the authenticator signed, first part.
-    pub authenticator_data: Octets,
-    /// What the browser saw; its SHA-256 is the second part.
-    pub client_data_json: Octets,
-    /// By the credential's key.
-    pub signature: Octets,
 }
 
 /// Answer 200 of `POST challenges/{id}/decision`.
@@ -800,6 +796,7 @@ mod tests {
     use super::*;
     use crate::encoding::encode;
     use crate::fixtures::{Scene, device_key, next_key, random, server_key};
+    use crate::webauthn::NewCredential;
 
     fn reads<T: serde::de::DeserializeOwned>(json: &Value) -> bool {
         // Through text, since that is how requests come.
@@ -879,8 +876,12 @@ mod tests {
         refuses_more_and_less::<ActivationRequest>(&activation());
         refuses_more_and_less::<DecisionRequest>(&decision());
         let mut webauthn = decision();
+        webauthn["user_verification"] = json!("webauthn");
         webauthn["assertion"] = assertion();
         refuses_more_and_less::<DecisionRequest>(&webauthn);
+        refuses_more_and_less::<NewCredential>(
+            &json!({"credential_id": "AA", "attestation_object": "AA", "client_data_json": "AA"}),
+        );
         refuses_more_and_less::<WindowRequest>(&window());
         refuses_more_and_less::<DevicePatch>(&json!({"name": "x"}));
         refuses_more_and_less::<PushRequest>(&subscription());
@@ -924,6 +925,25 @@ mod tests {
             request["number"] = json!(null);
             assert!(reads::<DecisionRequest>(&request));
         }
+    }
+
+    #[test]
+    fn s12_webauthn_and_assertion_come_together() {
+        let with = |decision_word: &str, reached: &str, assertion: Value| {
+            let mut request = decision();
+            request["decision"] = json!(decision_word);
+            request["number"] = json!(null);
+            request["user_verification"] = json!(reached);
+            request["assertion"] = assertion;
+            reads::<DecisionRequest>(&request)
+        };
+        assert!(with("verify", "webauthn", assertion()));
+        assert!(!with("verify", "webauthn", json!(null)));
+        assert!(!with("verify", "none", assertion()));
+        assert!(!with("verify", "pin", assertion()));
+        // A denial is not refused over it.
+        assert!(with("deny", "webauthn", json!(null)));
+        assert!(!with("deny", "none", assertion()));
     }
 
     #[test]

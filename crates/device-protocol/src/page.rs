@@ -20,6 +20,7 @@ use crate::messages::{
 use crate::problem::Problem;
 use crate::proof::{NewProof, Request};
 use crate::signed::{SignedChallenge, SignedDecision, SignedWindow, endorsement_octets};
+use crate::webauthn::{Assertion, NewCredential, Registration, assertion_challenge};
 
 const PAGE: &str = include_str!("../../../docs/reference/device-protocol.md");
 
@@ -52,6 +53,7 @@ fn vectors() -> Vec<(&'static str, Vector)> {
         user_verification: UserVerificationReached::None,
         device_time: &scene.device_time,
     };
+    let verified = SignedDecision { user_verification: UserVerificationReached::WebAuthn, ..decision };
     let denial_time = DeviceTime::new("2026-01-31T09:05:09Z").unwrap();
     let denial = SignedDecision { decision: Decision::DenyReport, number: None, device_time: &denial_time, ..decision };
     let window_id = WindowId::from_bytes(*b"window id 000001");
@@ -112,6 +114,8 @@ fn vectors() -> Vec<(&'static str, Vector)> {
         ("challenge_signature", signed(server, &challenge.octets())),
         ("decision_octets", hex(&decision.octets())),
         ("decision_signature", signed(device, &decision.octets())),
+        ("webauthn_decision_octets", hex(&verified.octets())),
+        ("webauthn_challenge", text(&encode(&assertion_challenge(&verified.octets())))),
         ("denial_octets", hex(&denial.octets())),
         ("denial_signature", signed(device, &denial.octets())),
         ("window_octets", hex(&window.octets())),
@@ -180,6 +184,9 @@ fn the_examples_of_the_page_can_be_read() {
             "challenge-closed" => read::<ChallengeClosed>(json),
             "decision" => read::<DecisionRequest>(json),
             "decision-answer" => read::<DecisionAnswer>(json),
+            "registration" => read::<Registration>(json),
+            "credential" => read::<NewCredential>(json),
+            "assertion" => read::<Assertion>(json),
             "push" => read::<PushSubscription>(json),
             "push-message" => read::<PushMessage>(json),
             "device" => read::<DevicePatch>(json),

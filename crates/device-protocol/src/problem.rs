@@ -72,6 +72,8 @@ codes! {
     NotFound = 404 "not_found" "There is nothing here";
     /// The activation is wrong, expired, burnt or used.
     ActivationUnknown = 404 "activation_unknown" "The activation is not known or no longer good";
+    /// No registration of a credential was begun, or its time is over.
+    RegistrationUnknown = 404 "registration_unknown" "No registration was begun, or its time is over";
     /// The application does not exist or has no sign-in windows.
     ApplicationUnknown = 404 "application_unknown" "The application is not known";
     /// The path exists and does not take this method.
@@ -96,9 +98,13 @@ codes! {
     NumberWrong = 422 "number_wrong" "The number is wrong";
     /// The signature does not verify.
     SignatureInvalid = 422 "signature_invalid" "The signature does not verify";
+    /// The new WebAuthn credential does not verify.
+    CredentialInvalid = 422 "credential_invalid" "The credential does not verify";
+    /// The WebAuthn assertion does not verify.
+    AssertionInvalid = 422 "assertion_invalid" "The user verification does not verify";
     /// The server does not send to this push service.
     PushRefused = 422 "push_refused" "The push service is refused";
-    /// The server cannot verify this kind of user verification.
+    /// The server cannot verify this: a kind that it does not know, or a device without a credential.
     UserVerificationUnsupported = 422 "user_verification_unsupported" "This user verification is not supported";
     /// Too many requests; `Retry-After` says when to come again.
     TooManyAttempts = 429 "too_many_attempts" "Too many attempts";

@@ -68,6 +68,10 @@ kinds! {
     DeviceSuspended = "device.suspended",
     /// A device was resumed.
     DeviceResumed = "device.resumed",
+    /// A device has an authenticator that verifies its user.
+    PasskeyAdded = "device.passkey_added",
+    /// A device has none any more.
+    PasskeyRemoved = "device.passkey_removed",
     /// A device was removed.
     DeviceRemoved = "device.removed",
     /// A resource was added.

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, DirectoryId, Door, EntryId,
-    HostileText, LoginId, LoginRequest, PasswordHash, Reason, Secret, ThrottlePolicy, Timestamp, UserId, UserSnapshot,
-    Verdict,
+    HostileText, LoginId, LoginRequest, Passkey, PasswordHash, Reason, Secret, ThrottlePolicy, Timestamp, UserId,
+    UserSnapshot, Verdict,
 };
 
 /// The time, twice: as people and databases know it, and as a clock that nobody can turn back.
@@ -112,6 +112,8 @@ pub struct Submission {
     /// Whether the signature is right, computed over the server's own row: given by a function because the row is only
     /// read when the decision's turn has come.
     pub signature: SignatureCheck,
+    /// Whether the assertion is right, if one came along.
+    pub assertion: Option<AssertionCheck>,
 }
 
 /// Checks a submission's signature against the server's row of the challenge.
@@ -133,6 +135,40 @@ impl std::fmt::Debug for SignatureCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SignatureCheck")
     }
+}
+
+/// Checks a submission's WebAuthn assertion against the server's row of the challenge and the device's passkey.
+#[derive(Clone)]
+pub struct AssertionCheck(Arc<CheckAssertion>);
+
+type CheckAssertion = dyn Fn(&Challenge, &Passkey) -> AssertionOutcome + Send + Sync;
+
+impl AssertionCheck {
+    /// From a function that rebuilds the signed octets from the row and verifies the assertion over them.
+    pub fn new(check: impl Fn(&Challenge, &Passkey) -> AssertionOutcome + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    pub(crate) fn of(&self, challenge: &Challenge, passkey: &Passkey) -> AssertionOutcome {
+        (self.0)(challenge, passkey)
+    }
+}
+
+impl std::fmt::Debug for AssertionCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AssertionCheck")
+    }
+}
+
+/// What came of checking an assertion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AssertionOutcome {
+    /// The user was verified, for this decision. The passkey as it is to be kept.
+    Holds(Passkey),
+    /// It shows nothing.
+    Fails,
+    /// It would hold, but its counter is not higher than the last one: there may be a copy of the passkey.
+    CounterBack,
 }
 
 /// What came of checking a password.
@@ -189,10 +225,12 @@ pub enum DecisionAnswer {
     Closed(ClosingState),
     /// The signature is not over this challenge and these fields.
     SignatureInvalid,
-    /// Verification of this kind cannot be checked yet.
+    /// Verification of this kind cannot be checked, or not for this device.
     UserVerificationUnsupported,
     /// The challenge asks for user verification.
     UserVerificationRequired,
+    /// The assertion shows nothing.
+    AssertionInvalid,
     /// A number where the mode has none, or none where it asks for one.
     NumberMalformed,
     /// The account is disabled; the login has been ended.

@@ -20,6 +20,6 @@ mod steps;
 
 pub use engine::{Bounds, Engine, Figures};
 pub use io::{
-    Against, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, PrimaryOutcome, SignatureCheck, Subject,
-    Submission,
+    Against, AssertionCheck, AssertionOutcome, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now,
+    PrimaryOutcome, SignatureCheck, Subject, Submission,
 };

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
-use countersign_desk::{DecisionAnswer, Desk, Notice, SignatureCheck};
+use countersign_desk::{DecisionAnswer, Desk, Notice, SignatureCheck, Submission};
 use countersign_device_protocol::{
     encoding::Nonce,
     ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, DeviceTime},
@@ -90,7 +90,8 @@ impl SoftDevice {
             self.key.sign(&signed_octets(shown, &record), &SystemRandom::new()).expect("the key can be used");
         let (public, signed) = (self.key.public().clone(), record.clone());
         let check = SignatureCheck::new(move |row: &Challenge| verifies(&public, row, &signed, &signature));
-        desk.decide(self.user, shown.id, record, check).await
+        let submission = Submission { record, signature: check, assertion: None };
+        desk.decide(self.user, shown.id, submission).await
     }
 }
 

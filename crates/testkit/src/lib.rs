@@ -2,12 +2,14 @@
 //! a scripted NAS and a device that answers.
 #![expect(clippy::missing_panics_doc, reason = "what fails here fails the test that uses it")]
 
+mod authenticator;
 mod device;
 mod nas;
 mod phone;
 mod site;
 mod upstream;
 
+pub use authenticator::{Ceremony, SoftAuthenticator};
 pub use device::SoftDevice;
 pub use nas::{Ask, Nas, Packet, Reply};
 pub use phone::SoftPhone;

@@ -15,7 +15,10 @@ use countersign_device_protocol::{
     origin::Origin,
     proof::{NewProof, Request},
     signed::Party,
+    webauthn::assertion_challenge,
 };
+
+use crate::{Ceremony, SoftAuthenticator};
 
 /// A phone with one account. It keeps its key and what the server said at activation; sending is the test's.
 #[derive(Debug)]
@@ -86,17 +89,36 @@ impl SoftPhone {
         )
     }
 
+    /// A signed Verify with an assertion by this authenticator, as it answers to `ceremony`.
+    pub fn verify_with(
+        &self,
+        challenge: &Challenge,
+        authenticator: &SoftAuthenticator,
+        ceremony: &Ceremony,
+    ) -> DecisionRequest {
+        let decision = DecisionRequest {
+            user_verification: UserVerificationReached::WebAuthn,
+            ..self.decide(challenge, Decision::Verify)
+        };
+        let over = assertion_challenge(&self.octets(challenge, &decision));
+        let assertion = Some(authenticator.get(&over, ceremony));
+        self.sign(challenge, DecisionRequest { assertion, ..decision })
+    }
+
     /// The same decision with this device's signature over it.
     pub fn sign(&self, challenge: &Challenge, decision: DecisionRequest) -> DecisionRequest {
-        let account = self.account();
-        let context: ContextDocument =
-            serde_json::from_slice(challenge.context.as_bytes()).expect("a context document");
-        let subject = challenge.subject(party(account), &context.application.id);
-        let octets = decision.signed(subject, challenge.number_mode).octets();
+        let octets = self.octets(challenge, &decision);
         DecisionRequest {
             signature: self.key.sign(&octets, &SystemRandom::new()).expect("the key can sign"),
             ..decision
         }
+    }
+
+    fn octets(&self, challenge: &Challenge, decision: &DecisionRequest) -> Vec<u8> {
+        let context: ContextDocument =
+            serde_json::from_slice(challenge.context.as_bytes()).expect("a context document");
+        let subject = challenge.subject(party(self.account()), &context.application.id);
+        decision.signed(subject, challenge.number_mode).octets()
     }
 
     /// The public half of its key.

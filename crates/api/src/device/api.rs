@@ -16,7 +16,7 @@ use countersign_storage::{StoreError, Vault};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use super::{push::PushServices, source::Attempts};
+use super::{credential::Registrations, push::PushServices, relying_party::RelyingParty, source::Attempts};
 use crate::server_keys::{ServerKey, ServerKeyError};
 
 /// Proofs that are remembered: of devices, so many of one device, and of keys that belong to no device yet.
@@ -58,6 +58,8 @@ struct Inner {
     used: Mutex<JtiCache>,
     used_by_strangers: Mutex<JtiCache>,
     attempts: Attempts,
+    relying_party: Option<RelyingParty>,
+    registrations: Registrations,
     closing: watch::Sender<bool>,
 }
 
@@ -81,6 +83,8 @@ impl DeviceApi {
         let nonces = NonceKey::new(&desk.entropy().octets());
         Ok(Self(Arc::new(Inner {
             vault,
+            relying_party: RelyingParty::new(&origin),
+            registrations: Registrations::new(),
             origin,
             organization,
             deployment,
@@ -135,6 +139,15 @@ impl DeviceApi {
 
     pub(super) fn attempts(&self) -> &Attempts {
         &self.0.attempts
+    }
+
+    /// `None` where the server's address is no name.
+    pub(super) fn relying_party(&self) -> Option<&RelyingParty> {
+        self.0.relying_party.as_ref()
+    }
+
+    pub(super) fn registrations(&self) -> &Registrations {
+        &self.0.registrations
     }
 
     pub(super) fn nonces(&self) -> &NonceKey {

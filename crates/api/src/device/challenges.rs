@@ -20,7 +20,8 @@ pub(super) async fn list(State(api): State<DeviceApi>, caller: Caller) -> Result
         .filter(|challenge| challenge.is_open(now))
         .map(|challenge| signed_for(&api, &caller.names, challenge))
         .collect::<Result<_, _>>()?;
-    Ok(Json(Challenges { challenges }))
+    let credential_id = caller.device.passkey.map(|passkey| Octets::new(passkey.credential_id));
+    Ok(Json(Challenges { challenges, credential_id }))
 }
 
 pub(super) async fn get(State(api): State<DeviceApi>, caller: Caller) -> Result<Json<ChallengeStateAnswer>, Refusal> {

@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use countersign_desk::{DecisionAnswer as Judged, SignatureCheck};
+use countersign_desk::{AssertionCheck, AssertionOutcome, DecisionAnswer as Judged, SignatureCheck, Submission};
 use countersign_device_protocol::{
     keys::PublicKey,
-    messages::{DecisionAnswer, DecisionRequest, UserVerificationReached},
+    messages::{DecisionAnswer, DecisionRequest},
     problem::ErrorCode,
+    webauthn::assertion_challenge,
 };
-use countersign_domain::{Challenge, ChallengeId, DecisionRecord};
+use countersign_domain::{Challenge, ChallengeId, DecisionRecord, Passkey};
+use tracing::{debug, error};
 
 use super::{
     DeviceApi, Refusal,
     api::Names,
     challenges::Wording,
+    relying_party::Fault,
     request::{AnyAccount, Caller},
 };
 
 pub(super) async fn post(State(api): State<DeviceApi>, from: AnyAccount) -> Result<Json<DecisionAnswer>, Refusal> {
     let AnyAccount { caller, enabled } = from;
     let request: DecisionRequest = caller.json()?;
-    if request.assertion.is_some() && request.user_verification != UserVerificationReached::WebAuthn {
-        return Err(Refusal::Malformed("an assertion comes with webauthn only".to_owned()));
-    }
     let id = caller.named()?;
     let record = DecisionRecord {
         device: caller.device.id,
@@ -34,9 +34,9 @@ pub(super) async fn post(State(api): State<DeviceApi>, from: AnyAccount) -> Resu
     };
     let has_number = request.number.is_some();
     let user = caller.device.user;
-    let check = signature_check(&api, caller, id, request);
+    let submission = submission(&api, caller, id, record, request);
     // A disabled account's decision is judged too: it ends the login that waits.
-    match api.desk().decide(user, id, record, check).await {
+    match api.desk().decide(user, id, submission).await {
         _ if !enabled => Err(ErrorCode::AccountDisabled.into()),
         Judged::Taken(state) => Ok(Json(DecisionAnswer::Closed(state))),
         Judged::Closed(state) => Err(Refusal::Closed(state)),
@@ -44,6 +44,7 @@ pub(super) async fn post(State(api): State<DeviceApi>, from: AnyAccount) -> Resu
         Judged::SignatureInvalid => Err(ErrorCode::SignatureInvalid.into()),
         Judged::UserVerificationUnsupported => Err(ErrorCode::UserVerificationUnsupported.into()),
         Judged::UserVerificationRequired => Err(ErrorCode::UserVerificationRequired.into()),
+        Judged::AssertionInvalid => Err(ErrorCode::AssertionInvalid.into()),
         Judged::NumberMalformed if has_number => Err(Refusal::Malformed("this challenge has no number".to_owned())),
         Judged::NumberMalformed => Err(ErrorCode::NumberRequired.into()),
         Judged::AccountDisabled => Err(ErrorCode::AccountDisabled.into()),
@@ -53,18 +54,41 @@ pub(super) async fn post(State(api): State<DeviceApi>, from: AnyAccount) -> Resu
 }
 
 /// Verifies over the server's row. Where the challenge is pending, as nearly always, the work is done here and now and
-/// not while the engine holds its lock; the engine's row must then say the same.
-fn signature_check(api: &DeviceApi, caller: Caller, id: ChallengeId, request: DecisionRequest) -> SignatureCheck {
-    let signer = Signer { api: api.clone(), names: caller.names, key: caller.key, request };
+/// not while the engine holds its lock; the engine's rows must then say the same.
+fn submission(
+    api: &DeviceApi,
+    caller: Caller,
+    id: ChallengeId,
+    record: DecisionRecord,
+    request: DecisionRequest,
+) -> Submission {
     let pending = api.desk().pending_for(caller.device.id).into_iter().find(|challenge| challenge.id == id);
-    let judged: Option<(Arc<Challenge>, bool)> = pending.map(|row| {
+    let passkey = caller.device.passkey;
+    let has_assertion = request.assertion.is_some();
+    let signer = Arc::new(Signer { api: api.clone(), names: caller.names, key: caller.key, request });
+    let seen = pending.map(|row| {
         let verifies = signer.made_this(&row);
-        (row, verifies)
+        let outcome = passkey.filter(|_| verifies && has_assertion).map(|passkey| {
+            let outcome = signer.verified_user(&row, &passkey);
+            (passkey, outcome)
+        });
+        (row, verifies, outcome)
     });
-    SignatureCheck::new(move |row| match &judged {
-        Some((seen, verifies)) if says_the_same(seen, row) => *verifies,
-        _ => signer.made_this(row),
-    })
+    let seen = Arc::new(seen);
+    let signature = {
+        let (signer, seen) = (Arc::clone(&signer), Arc::clone(&seen));
+        SignatureCheck::new(move |row| match &*seen {
+            Some((before, verifies, _)) if says_the_same(before, row) => *verifies,
+            _ => signer.made_this(row),
+        })
+    };
+    let assertion = has_assertion.then(|| {
+        AssertionCheck::new(move |row, passkey| match &*seen {
+            Some((before, _, Some((of, outcome)))) if says_the_same(before, row) && of == passkey => outcome.clone(),
+            _ => signer.verified_user(row, passkey),
+        })
+    });
+    Submission { record, signature, assertion }
 }
 
 /// Whether a signature over one is a signature over the other.
@@ -89,5 +113,29 @@ impl Signer {
             let subject = wording.subject(&self.api, &self.names, row);
             self.request.verify(subject, row.number_mode, &self.key).is_ok()
         })
+    }
+
+    /// Whether the assertion is one by this passkey over what was signed.
+    fn verified_user(&self, row: &Challenge, passkey: &Passkey) -> AssertionOutcome {
+        let (Some(wording), Some(relying_party)) = (Wording::of(row), self.api.relying_party()) else {
+            return AssertionOutcome::Fails;
+        };
+        let Some(assertion) = &self.request.assertion else { return AssertionOutcome::Fails };
+        let subject = wording.subject(&self.api, &self.names, row);
+        let challenge = assertion_challenge(&self.request.signed(subject, row.number_mode).octets());
+        relying_party.check(passkey, &challenge, assertion).map_or_else(
+            |fault| {
+                debug!(reason = %fault, challenge.id = %row.id, "device.assertion refused");
+                match fault {
+                    Fault::CounterBack => AssertionOutcome::CounterBack,
+                    Fault::Invalid(_) | Fault::Other | Fault::Frame => AssertionOutcome::Fails,
+                    Fault::Unreadable(_) | Fault::Layout(_) => {
+                        error!(error = %fault, "device.assertion cannot be checked");
+                        AssertionOutcome::Fails
+                    }
+                }
+            },
+            AssertionOutcome::Holds,
+        )
     }
 }

@@ -9,11 +9,13 @@
 mod activations;
 mod api;
 mod challenges;
+mod credential;
 mod decision;
 mod events;
 mod history;
 mod push;
 mod refusal;
+mod relying_party;
 mod request;
 mod server;
 mod source;
@@ -40,7 +42,7 @@ use refusal::Refusal;
 type Route = (&'static str, fn() -> MethodRouter<DeviceApi>);
 
 /// All paths. `docs/reference/device-v1.openapi.json` describes the same ones, which a test sees to.
-const ROUTES: [Route; 12] = [
+const ROUTES: [Route; 14] = [
     ("/server", || routing::get(server::get)),
     ("/activations", || routing::post(activations::post)),
     ("/challenges", || routing::get(challenges::list)),
@@ -49,6 +51,8 @@ const ROUTES: [Route; 12] = [
     ("/events", || routing::get(events::get)),
     ("/push", || routing::put(push::put)),
     ("/device", || routing::patch(this_device::patch).delete(this_device::delete)),
+    ("/webauthn/registrations", || routing::post(credential::begin)),
+    ("/webauthn/credential", || routing::put(credential::put).delete(credential::delete)),
     ("/history", || routing::get(history::get)),
     ("/applications", || routing::get(windows::applications)),
     ("/windows", || routing::post(windows::post)),

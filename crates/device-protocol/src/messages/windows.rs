@@ -5,10 +5,11 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Assertion, ClosingState, UserVerificationReached, nullable};
+use super::{ClosingState, UserVerificationReached, nullable};
 use crate::ids::{ApplicationId, DeviceTime, WindowId};
 use crate::keys::{PublicKey, Signature, SignatureInvalid};
 use crate::signed::{Party, SignedWindow};
+use crate::webauthn::Assertion;
 
 words!(
     /// How a sign-in window stands.

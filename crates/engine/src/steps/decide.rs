@@ -2,10 +2,11 @@
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeState, Closing, ClosingState, Commit, Decision, DeviceState, EventKind, LimitScope,
-    LoginResult, NumberMode, Reason, UserSnapshot, UserVerification, UserVerificationReached, Verdict, Write,
+    LoginResult, NumberMode, Reason, UserSnapshot, Verdict, Write,
 };
 
-use super::{After, Step, View, end, push_scope};
+use super::verification::{Shown, Unverified};
+use super::{After, Step, View, end, push_scope, verification};
 use crate::{DecisionAnswer, Submission, live::Live, record};
 
 /// The order of the judgement is that of the device protocol: known to this account, a repeat of the same fields,
@@ -15,9 +16,9 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
     let taken = &submission.record;
     let Some(snapshot) = view.snapshot else { return answer(DecisionAnswer::DeviceRemoved) };
     let device = snapshot.devices.iter().find(|device| device.id == taken.device);
-    if device.is_none_or(|device| device.state != DeviceState::Active) {
+    let Some(device) = device.filter(|device| device.state == DeviceState::Active) else {
         return answer(DecisionAnswer::DeviceRemoved);
-    }
+    };
     let Some(challenge) = challenge.filter(|c| c.user == snapshot.user.id && c.devices.contains(&taken.device)) else {
         return answer(DecisionAnswer::NotFound);
     };
@@ -51,20 +52,21 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
     if !snapshot.user.enabled {
         return disabled(view, live, ticket, challenge);
     }
-    if taken.decision == Decision::Verify {
-        if taken.user_verification != UserVerificationReached::None {
-            return answer(DecisionAnswer::UserVerificationUnsupported);
+    let shown = if taken.decision == Decision::Verify {
+        match verification::shown(challenge, device, submission) {
+            Ok(shown) => Some(shown),
+            Err(Unverified::Refused(refusal)) => return answer(refusal),
+            Err(Unverified::Copied) => return verification::copied(view, live, ticket, device),
         }
-        if challenge.user_verification == UserVerification::Required {
-            return answer(DecisionAnswer::UserVerificationRequired);
-        }
-    }
+    } else {
+        None
+    };
     if !taken.number.is_empty() || challenge.number_mode != NumberMode::None {
         return answer(DecisionAnswer::NumberMalformed);
     }
-    match taken.decision {
-        Decision::Verify => verify(view, live, ticket, challenge, snapshot, submission),
-        Decision::Deny | Decision::DenyReport => deny(view, live, ticket, challenge, snapshot, submission),
+    match shown {
+        Some(shown) => verify(view, live, ticket, challenge, snapshot, submission, shown),
+        None => deny(view, live, ticket, challenge, snapshot, submission),
     }
 }
 
@@ -75,6 +77,7 @@ fn verify(
     challenge: &Challenge,
     snapshot: &UserSnapshot,
     submission: &Submission,
+    shown: Shown,
 ) -> Step {
     let now = view.now.wall;
     let user_scope = LimitScope::User(snapshot.user.id);
@@ -91,7 +94,10 @@ fn verify(
         writes.push(Write::SetLimits { scope: each, expected, limits });
     }
     let device = Some(submission.record.device);
-    let audit = vec![record::ended_push(live, device, now, LoginResult::Accept, Reason::Approved)];
+    writes.extend(shown.write);
+    let mut event = record::ended_push(live, device, now, LoginResult::Accept, Reason::Approved);
+    event.detail = shown.word.map(str::to_owned);
+    let audit = vec![event];
     let after = done(live, ticket, challenge, ClosingState::Approved, Verdict::accept());
     Step::Commit { commit: Commit { writes, audit }, after }
 }

@@ -9,6 +9,7 @@ mod end;
 mod meet;
 mod push;
 mod second;
+mod verification;
 
 use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};

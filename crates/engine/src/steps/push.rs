@@ -6,14 +6,14 @@ use countersign_device_protocol::ids::ApplicationId;
 use countersign_device_protocol::messages::{ContextApplication, ContextClient, ContextDocument, RecentApproval};
 use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, Commit, DeviceId, Limits, NumberMode, PushVerdict, Reason, Timestamp,
-    UserSnapshot, UserVerification, Write,
+    UserSnapshot, Write,
 };
 
 use super::{
     After, Step, View,
     counters::Counters,
     meet::{self, Collision},
-    push_scope, refuse,
+    push_scope, refuse, verification,
 };
 use crate::{live::Live, record};
 
@@ -37,6 +37,10 @@ pub(super) fn push(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, mut co
     if devices.is_empty() {
         return refuse(view, live, Reason::NoDevice, counters.writes());
     }
+    let asks = live.request.resource.policy.user_verification;
+    if !verification::is_possible(asks, snapshot) {
+        return verification::impossible(view, live, counters.writes());
+    }
     if !may_push(view, live, &mut counters) {
         return refuse(view, live, Reason::Limited, counters.writes());
     }
@@ -59,7 +63,7 @@ pub(super) fn push(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, mut co
         nonce: view.entropy.octets(),
         context,
         number_mode: NumberMode::None,
-        user_verification: UserVerification::None,
+        user_verification: asks,
         devices,
         created_at: now,
         expires_at: now.plus(left),

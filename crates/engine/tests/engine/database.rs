@@ -15,6 +15,8 @@ pub(crate) struct Database {
     pub(crate) challenges: HashMap<ChallengeId, Challenge>,
     pub(crate) reported: HashSet<ChallengeId>,
     pub(crate) audit: Vec<AuditEvent>,
+    /// What somebody else writes just before the next commit.
+    pub(crate) meanwhile: Option<fn(&mut Self)>,
 }
 
 impl Database {
@@ -34,6 +36,9 @@ impl Database {
     }
 
     pub(crate) fn commit(&mut self, commit: &Commit) -> Result<(), CommitFault> {
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile(self);
+        }
         for write in &commit.writes {
             let holds = match write {
                 Write::OpenChallenge(challenge) => !self.challenges.contains_key(&challenge.id),
@@ -56,6 +61,9 @@ impl Database {
                     .devices
                     .get(device)
                     .is_some_and(|device| device.state == DeviceState::Active && device.totp_last_step < *step),
+                Write::UsePasskey { id, before, .. } => self.devices.get(id).is_some_and(|device| {
+                    device.state == DeviceState::Active && device.passkey.as_ref() == Some(before)
+                }),
                 other => panic!("the engine does not write {other:?}"),
             };
             if !holds {
@@ -81,6 +89,7 @@ impl Database {
                     self.limits.insert(scope, ScopedLimits { scope, version: expected + 1, limits });
                 }
                 Write::BurnTotpStep { device, step } => self.devices.get_mut(&device).unwrap().totp_last_step = step,
+                Write::UsePasskey { id, after, .. } => self.devices.get_mut(&id).unwrap().passkey = Some(after),
                 _ => unreachable!(),
             }
         }

@@ -529,7 +529,7 @@ impl World {
                 };
                 let right = self.rng.random_ratio(19, 20);
                 let signature = SignatureCheck::new(move |row: &Challenge| right && row.id == challenge);
-                let submission = Box::new(Submission { record, signature });
+                let submission = Box::new(Submission { record, signature, assertion: None });
                 Event::Decided { ticket: self.next_ticket, user, challenge, submission }
             }
             Action::Crash => return self.crash(),

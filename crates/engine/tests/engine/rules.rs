@@ -1,6 +1,7 @@
 //! The rules one by one, over a storage that answers at once.
 
 mod directed;
+mod verified;
 
 use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
@@ -191,7 +192,7 @@ impl Play {
             device_time: "2027-01-15T08:00:00Z".to_owned(),
         };
         let signature = SignatureCheck::new(move |_| signed);
-        let submission = Box::new(Submission { record, signature });
+        let submission = Box::new(Submission { record, signature, assertion: None });
         self.feed(Event::Decided { ticket: 1, user, challenge, submission });
         self.answers.pop().unwrap()
     }

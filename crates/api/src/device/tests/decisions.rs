@@ -4,9 +4,10 @@ use countersign_device_protocol::{
     encoding::{Nonce, Octets},
     ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, DeviceTime, Number, WindowId},
     keys::SigningKey,
-    messages::{Assertion, Challenge, Decision, DecisionRequest, NumberMode, UserVerificationReached},
+    messages::{Challenge, Decision, DecisionRequest, NumberMode, UserVerificationReached},
     origin::Origin,
     signed::{Party, SignedWindow, Subject},
+    webauthn::Assertion,
 };
 use countersign_domain::{Commit, DeviceState, Reason, Verdict, Write};
 use countersign_testkit::SoftPhone;

@@ -6,6 +6,7 @@ mod openapi;
 mod proofs;
 mod streams;
 mod this_device;
+mod user_verification;
 
 use core::time::Duration;
 use std::{net::SocketAddr, sync::Arc};
@@ -188,6 +189,10 @@ impl World {
     }
 
     fn login_from(&self, user: &str, address: Option<&str>) {
+        self.login_with(user, address, Credential::None);
+    }
+
+    fn login_with(&self, user: &str, address: Option<&str>, credential: Credential) {
         self.site.desk.login(LoginRequest {
             id: self.site.desk.new_login_id(),
             resource: self.resource.clone(),
@@ -195,7 +200,7 @@ impl World {
             client_name: "nas".to_owned(),
             door: Door::Radius,
             user_typed: HostileText::from(user),
-            credential: Credential::None,
+            credential,
             source: Source { address: address.map(HostileText::from) },
             retry: RetryKey::default(),
         });

@@ -9,6 +9,7 @@ use countersign_device_protocol::{
         WindowState,
     },
     problem::ErrorCode,
+    webauthn::{Assertion, NewCredential},
 };
 use countersign_testkit::SoftPhone;
 use serde::de::DeserializeOwned;
@@ -186,6 +187,9 @@ fn the_examples_of_the_page_are_as_the_document_says() {
         ("challenge-closed", "ChallengeClosed"),
         ("decision", "DecisionRequest"),
         ("decision-answer", "DecisionAnswer"),
+        ("registration", "Registration"),
+        ("credential", "NewCredential"),
+        ("assertion", "Assertion"),
         ("push", "PushSubscription"),
         ("push-message", "PushMessage"),
         ("device", "DevicePatch"),
@@ -231,6 +235,8 @@ fn requests_are_as_strict_as_the_document_says() {
     held_by_the_type::<ActivationRequest>("ActivationRequest", &examples["activation"][0]);
     held_by_the_type::<DecisionRequest>("DecisionRequest", &examples["decision"][0]);
     held_by_the_type::<PushSubscription>("PushSubscription", &examples["push"][0]);
+    held_by_the_type::<NewCredential>("NewCredential", &examples["credential"][0]);
+    held_by_the_type::<Assertion>("Assertion", &examples["assertion"][0]);
     held_by_the_type::<DevicePatch>("DevicePatch", &examples["device"][0]);
     held_by_the_type::<WindowRequest>("WindowRequest", &examples["window"][0]);
 }
@@ -271,6 +277,7 @@ async fn real_answers_are_as_the_document_says() {
     check("ActivationAnswer", &activated.json);
     phone.account = serde_json::from_value(activated.json).ok();
     check("ServerInfo", &world.get(&phone, "server").await.json);
+    check("Registration", &world.send(&phone, "POST", "webauthn/registrations", "").await.json);
     let challenge = world.asked(&phone).await;
     let waiting = world.get(&phone, "challenges").await.json;
     check("Challenges", &waiting);
