@@ -1,6 +1,8 @@
 #!/bin/bash
 # OpenLDAP on loopback, twice: one server with TLS, and one that knows none.
-#   slapd.sh up | down | status
+#   slapd.sh up | down | status | start | stop | ldif
+#     stop, start  end the first server and start it again, on the same ports
+#     ldif         apply the LDIF on standard input to the first server
 # Settings: LAB (folder for all state). Ports are free ones, written to $LAB/slapd/environment: LDAP_PORT and LDAPS_PORT of
 # the first, PLAIN_PORT of the second, REFERRAL_PORT where its referrals point to and nothing listens.
 # It lets a bind with a name and no password succeed as nobody, which many servers do (RFC 4513 section 5.1.2).
@@ -121,6 +123,14 @@ LDIF
   done
 }
 
+start_tls_server() {
+  # shellcheck source=/dev/null
+  . "$STATE/environment"
+  start tls_server "$STATE/slapd" -d 0 -f "$STATE/tls_server.conf" \
+    -h "ldap://127.0.0.1:$LDAP_PORT ldaps://127.0.0.1:$LDAPS_PORT"
+  wait_tcp "$LDAPS_PORT" tls_server
+}
+
 case ${1:-} in
   up)
     need slapd slapadd openssl
@@ -139,15 +149,18 @@ case ${1:-} in
       cp "$(command -v slapd)" "$STATE/slapd"
       touch "$STATE/made"
     fi
-    # shellcheck source=/dev/null
-    . "$STATE/environment"
-    start tls_server "$STATE/slapd" -d 0 -f "$STATE/tls_server.conf" \
-      -h "ldap://127.0.0.1:$LDAP_PORT ldaps://127.0.0.1:$LDAPS_PORT"
+    start_tls_server
     start plain "$STATE/slapd" -d 0 -f "$STATE/plain.conf" -h "ldap://127.0.0.1:$PLAIN_PORT"
-    wait_tcp "$LDAPS_PORT" tls_server
     wait_tcp "$PLAIN_PORT" plain
     cat "$STATE/environment" ;;
   down) mkdir -p "$STATE"; for name in tls_server plain; do stop "$name"; done ;;
   status) for name in tls_server plain; do alive "$name" && echo "$name up" || echo "$name down"; done ;;
-  *) die "usage: $0 up|down|status" ;;
+  start) start_tls_server ;;
+  stop) stop tls_server ;;
+  ldif)
+    need ldbmodify
+    # shellcheck source=/dev/null
+    . "$STATE/environment"
+    ldbmodify -H "ldap://127.0.0.1:$LDAP_PORT" --simple-bind-dn="cn=admin,$BASE" --password="$PASSWORD" ;;
+  *) die "usage: $0 up|down|status|start|stop|ldif" ;;
 esac

@@ -17,8 +17,9 @@ use countersign_api::admin::{
 };
 use countersign_device_protocol::{code::ActivationLink, keys::Thumbprint, origin::Origin};
 use countersign_domain::{
-    AuditEvent, Clock as _, Commit, DeviceId, DeviceState, Directory, EntryId, EventKind, HostileText, LimitScope,
-    Limits, LoginName, PushSubscription, Reason, Secret, User, UserId, UserOrigin, Write,
+    AuditEvent, Clock as _, Commit, DeviceId, DeviceState, Directory, EntryId, EventKind, Hold, HoldReason,
+    HostileText, LimitScope, Limits, LoginName, PushSubscription, Reason, Secret, SyncRule, User, UserId, UserOrigin,
+    Write,
 };
 use countersign_storage::{StoreError, Vault};
 use countersign_testkit::Site;
@@ -48,7 +49,7 @@ impl ServerFacts for NoFacts {
         self.pushes.then_some(Ok(PushAnswer { taken: true, words }))
     }
 
-    fn check_directory(&self, settings: &Value, password: &Secret) -> Result<String, String> {
+    fn check_directory(&self, settings: &Value, password: &Secret, _: &[SyncRule]) -> Result<String, String> {
         if settings["base_dn"].is_null() || password.is_empty() {
             return Err("base_dn or password is missing".to_owned());
         }
@@ -694,4 +695,76 @@ async fn users_of_one_name_are_told_apart_by_their_id() {
     assert!(said.contains("--with-users"), "{said}");
     server.done("DELETE", "directories/corp?with_users=true", Value::Null).await;
     assert_eq!(server.done("GET", "users/alice", Value::Null).await["id"], json!(here.to_string()));
+}
+
+#[tokio::test]
+async fn a_directory_says_how_its_users_are_synchronised_and_what_came_of_it() {
+    let server = Server::new().await;
+    let mut with = corp();
+    with["sync"] = json!({"rules": ["add:group:GG-None"]});
+    let added = server.done("POST", "directories", with).await;
+    assert_eq!((&added["sync"]["brake"], &added["sync"]["interval"]), (&json!(5), &Value::Null));
+    for bad in [
+        json!({"interval": 59}),
+        json!({"brake": 1000}),
+        json!({"remove_after_days": 0}),
+        json!({"rules": ["everybody"]}),
+        json!({"rules": "add:group:x"}),
+        json!({"breake": 5}),
+    ] {
+        server.refused("PATCH", "directories/corp", json!({"sync": bad}), AdminCode::DirectoryRefused).await;
+    }
+    let change = json!({"sync": {"interval": 900, "remove_after_days": 30}});
+    let changed = server.done("PATCH", "directories/corp", change).await;
+    assert_eq!((&changed["sync"]["interval"], &changed["sync"]["rules"]), (&json!(900), &json!(["add:group:GG-None"])));
+    let (event, detail) = server.last().await;
+    assert_eq!((&*event, &detail["before"]["sync"]["interval"]), ("directory.changed", &Value::Null));
+    server.done("PATCH", "directories/corp", json!({"sync": {"interval": null}})).await;
+    let found = |findings: &Value, text: &str| {
+        findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|f| f["about"] == "directory corp" && f["text"].to_string().contains(text))
+    };
+    let findings = server.done("GET", "doctor", Value::Null).await;
+    assert!(found(&findings, "nothing runs them") && found(&findings, "group GG-None of a rule"), "{findings}");
+
+    // This desk speaks to no directories.
+    let (status, text) = server.text("POST", "directories/corp/sync", "{\"full\":true}").await;
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, lines.len(), &lines[0]["report"]["outcome"]), (200, 1, &json!("failed")));
+    let shown = server.done("GET", "directories/corp", Value::Null).await;
+    assert_eq!(shown["last_sync"], lines[0]["report"]);
+    assert!(found(&server.done("GET", "doctor", Value::Null).await, "none has gone well yet"));
+    server.refused("POST", "directories/other/sync", json!({}), AdminCode::DirectoryUnknown).await;
+    server.refused("POST", "directories/corp/sync", json!({"force": true}), AdminCode::Malformed).await;
+}
+
+#[tokio::test]
+async fn whom_the_directory_disabled_an_administrator_can_disable_as_well() {
+    let server = Server::new().await;
+    let corp = server.done("POST", "directories", corp()).await;
+    let now = server.site.clock.now();
+    let directory = corp["id"].as_str().unwrap().parse().unwrap();
+    let user = User {
+        id: UserId::new(now, &*server.site.entropy),
+        origin: UserOrigin::Directory { directory, entry: EntryId::from_text("e1".to_owned()) },
+        name: LoginName::new("alice").unwrap(),
+        display_name: "Alice".to_owned(),
+        enabled: false,
+        held: Some(Hold { why: HoldReason::Expired, since: now }),
+        password: None,
+        created_at: now,
+    };
+    server.site.write(Write::AddUser(user)).await;
+    let shown = server.done("GET", "users/alice", Value::Null).await;
+    assert_eq!((&shown["enabled"], &shown["held"]), (&json!(false), &json!("expired")));
+    let shown = server.done("POST", "users/alice/disable", json!({})).await;
+    assert_eq!((&shown["enabled"], &shown["held"]), (&json!(false), &Value::Null));
+    let (event, detail) = server.last().await;
+    assert_eq!((&*event, &detail["before"]["held"]), ("user.disabled", &json!("expired")));
+    let records = server.site.audit().await.len();
+    server.done("POST", "users/alice/disable", json!({})).await;
+    assert_eq!(server.site.audit().await.len(), records, "once is enough");
 }

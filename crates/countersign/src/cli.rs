@@ -69,7 +69,7 @@ enum Command {
     /// Resources, which logins are for: add, list, show, set, remove
     #[command(subcommand)]
     Resource(ResourceCommand),
-    /// Directories, which users come from: add, list, show, test, set, remove
+    /// Directories, which users come from: add, list, show, test, sync, set, remove
     #[command(subcommand)]
     Directory(DirectoryCommand),
     /// The audit: list, export, verify
@@ -384,6 +384,20 @@ pub(crate) enum DirectoryCommand {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
+    /// Bring its users in, and follow who is renamed, disabled or gone there; exit code 1 if that failed or is held
+    Sync {
+        #[command(flatten)]
+        directory: DirectoryName,
+        /// Read all users, not only those that changed
+        #[arg(long)]
+        full: bool,
+        /// Only say what would be written
+        #[arg(long)]
+        dry_run: bool,
+        /// Go on although more users than the brake lets through would be disabled or vanish
+        #[arg(long)]
+        accept_removals: bool,
+    },
     /// Change a directory; what is not named stays as it is
     Set(Box<SetDirectory>),
     /// Remove a directory that no resource uses
@@ -482,6 +496,37 @@ pub(crate) struct DirectorySettings {
     /// After so long without one it counts anew: 10m, 30m [default: 30m]
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub(crate) lockout_window: Option<u64>,
+    /// Synchronise its users every so often, 1m to 24h from start to start; off: only by `directory sync` [default: off]
+    #[arg(long, value_name = "TIME|off", value_parser = span_or_off)]
+    pub(crate) sync_interval: Option<OrNot>,
+    /// Which users come in: add:container:DN, add:group:GROUP, skip:container:DN, skip:group:GROUP; several times, the first
+    /// that has a user counts. Instead of all before
+    #[arg(long = "sync-rule", value_name = "RULE")]
+    pub(crate) sync_rules: Vec<String>,
+    /// Let nobody come in by synchronisation
+    #[arg(long, conflicts_with = "sync_rules")]
+    pub(crate) no_sync_rules: bool,
+    /// When more users than this would be disabled or vanish at once, nothing is written: 1 to 999 [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) sync_brake: Option<u16>,
+    /// Remove users, with their devices, once they have been gone from the directory for so many days [default: never]
+    #[arg(long, value_name = "DAYS|never", value_parser = days_or_never)]
+    pub(crate) sync_remove_after: Option<OrNot>,
+}
+
+/// A number, or a word that says that there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OrNot(pub(crate) Option<u64>);
+
+fn span_or_off(text: &str) -> Result<OrNot, String> {
+    if text == "off" { Ok(OrNot(None)) } else { span(text).map(|seconds| OrNot(Some(seconds))) }
+}
+
+fn days_or_never(text: &str) -> Result<OrNot, String> {
+    if text == "never" {
+        return Ok(OrNot(None));
+    }
+    text.parse().map(|days| OrNot(Some(days))).map_err(|_| "write a number of days, or never".to_owned())
 }
 
 #[derive(Subcommand)]

@@ -48,8 +48,35 @@ impl Client {
     }
 
     /// Hands the answer to `GET path` over piece by piece.
-    pub(crate) async fn stream(&self, path: &str, mut piece: impl FnMut(&[u8])) -> Result<(), Failure> {
-        let mut body = self.send(Method::GET, path, None).await?.into_body();
+    pub(crate) async fn stream(&self, path: &str, piece: impl FnMut(&[u8])) -> Result<(), Failure> {
+        Self::pieces(self.send(Method::GET, path, None).await?, piece).await
+    }
+
+    /// Hands the lines of the answer to `POST path` over, each as it comes.
+    pub(crate) async fn lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        mut line: impl FnMut(T),
+    ) -> Result<(), Failure> {
+        let (mut rest, mut fault) = (Vec::new(), Ok(()));
+        let response = self.send(Method::POST, path, Some(body)).await?;
+        Self::pieces(response, |octets| {
+            rest.extend_from_slice(octets);
+            while let Some(end) = rest.iter().position(|octet| *octet == b'\n') {
+                let whole: Vec<u8> = rest.drain(..=end).collect();
+                match parsed(&whole) {
+                    Ok(read) => line(read),
+                    Err(unread) => fault = Err(unread),
+                }
+            }
+        })
+        .await?;
+        fault
+    }
+
+    async fn pieces(response: Response<Incoming>, mut piece: impl FnMut(&[u8])) -> Result<(), Failure> {
+        let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
             let frame = frame.context("the answer broke off: the server's log says why")?;
             if let Some(octets) = frame.data_ref() {

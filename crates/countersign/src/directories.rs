@@ -35,10 +35,12 @@ impl Clients {
     }
 
     /// The settings with their defaults, if they make sense and the CA file can be read.
-    pub(crate) fn check(&self, settings: &Value, password: &Secret) -> Result<String, String> {
+    pub(crate) fn check(&self, settings: &Value, password: &Secret, rules: &[SyncRule]) -> Result<String, String> {
         let mut config = DirectoryConfig::deserialize_from(settings)?;
         config.bind_password = password.clone();
         self.make(&config).map_err(|fault| fault.to_string())?;
+        let places: Vec<_> = rules.iter().map(place).collect();
+        config.check_places(&places).map_err(|fault| fault.to_string())?;
         serde_json::to_string(&config).map_err(|fault| fault.to_string())
     }
 

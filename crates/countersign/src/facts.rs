@@ -14,7 +14,7 @@ use countersign_api::admin::{
     status::{Facts, Finding, PushAnswer, ServerFacts},
 };
 use countersign_desk::Desk;
-use countersign_domain::{DeviceId, Directory, Secret};
+use countersign_domain::{DeviceId, Directory, Secret, SyncRule};
 use countersign_radius::{
     AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
     verify_reply,
@@ -116,8 +116,13 @@ impl ServerFacts for Program {
         }
     }
 
-    fn check_directory(&self, settings: &serde_json::Value, password: &Secret) -> Result<String, String> {
-        self.directories.check(settings, password)
+    fn check_directory(
+        &self,
+        settings: &serde_json::Value,
+        password: &Secret,
+        rules: &[SyncRule],
+    ) -> Result<String, String> {
+        self.directories.check(settings, password, rules)
     }
 
     async fn test_directory(&self, directory: &Directory, user: Option<&str>) -> Vec<DirectoryStep> {

@@ -192,6 +192,14 @@ impl Server {
             }
             "the admin socket"
         });
+        let (token, synchronised) = (closing.clone(), Arc::clone(&desk));
+        listeners.spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = synchronised.keep_synchronised() => {}
+            }
+            "the synchronisation of directories"
+        });
         let (token, keeper, kept) = (closing.clone(), Arc::clone(&checkpoints), store);
         listeners.spawn(async move {
             tokio::select! {

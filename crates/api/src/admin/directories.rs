@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_domain::{
-    Commit, Directory, DirectoryId, EventKind, HostileText, Lockout, Secret, SyncSettings, User, Write,
+    Commit, Directory, DirectoryId, EventKind, HostileText, Lockout, Secret, SyncRule, SyncSettings, User, Write,
 };
 use countersign_storage::CommitError;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use super::{
     Actor, AdminApi, AdminCode, AdminProblem, check_shown,
     json::{Body, Name, Query, answer, ok, secret},
     status::Finding,
+    synchronisation::RunView,
 };
 
 /// Settings that say to whom the password goes.
@@ -34,6 +35,12 @@ pub struct DirectoryView {
     pub lockout_threshold: u8,
     /// Seconds after which it begins to count anew.
     pub lockout_window: u64,
+    /// Whether and how its users are read ahead.
+    #[serde(default)]
+    pub sync: SyncSettings,
+    /// The last run of that.
+    #[serde(default)]
+    pub last_sync: Option<RunView>,
     /// Resources that use it.
     pub resources: Vec<String>,
     /// Users who come from it.
@@ -79,6 +86,9 @@ pub(super) struct AddDirectory {
     lockout_threshold: Option<u8>,
     #[serde(default)]
     lockout_window: Option<u64>,
+    /// As the settings.
+    #[serde(default)]
+    sync: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +105,9 @@ pub(super) struct SetDirectory {
     lockout_threshold: Option<u8>,
     #[serde(default)]
     lockout_window: Option<u64>,
+    /// As the settings.
+    #[serde(default)]
+    sync: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -115,13 +128,15 @@ fn settings(directory: &Directory) -> Map<String, Value> {
     serde_json::from_str(&directory.settings).unwrap_or_default()
 }
 
-fn view(directory: &Directory, resources: Vec<String>, users: usize) -> DirectoryView {
+fn view(directory: &Directory, last_sync: Option<RunView>, resources: Vec<String>, users: usize) -> DirectoryView {
     DirectoryView {
         id: directory.id.to_string(),
         name: directory.name.clone(),
         settings: settings(directory),
         lockout_threshold: directory.lockout.threshold,
         lockout_window: directory.lockout.window.as_secs(),
+        sync: directory.sync.clone(),
+        last_sync,
         resources,
         users,
         created_at: directory.created_at.to_rfc3339(),
@@ -136,6 +151,7 @@ fn facts(directory: &Directory, password: &str) -> Value {
         "password": password,
         "lockout_threshold": directory.lockout.threshold,
         "lockout_window": directory.lockout.window.as_secs(),
+        "sync": directory.sync,
     })
 }
 
@@ -165,13 +181,20 @@ impl AdminApi {
     }
 
     async fn directory_view(&self, directory: &Directory) -> Result<DirectoryView, AdminProblem> {
-        Ok(view(directory, self.resources_of(directory.id).await?, self.users_of(directory.id).await?.len()))
+        let last = self.sync_state(directory).await?.map(|state| RunView::from(&state.last));
+        let users = self.users_of(directory.id).await?.len();
+        Ok(view(directory, last, self.resources_of(directory.id).await?, users))
     }
 
     /// The settings in full, if they make sense.
-    fn checked(&self, given: Map<String, Value>, password: &Secret) -> Result<String, AdminProblem> {
+    fn checked(
+        &self,
+        given: Map<String, Value>,
+        password: &Secret,
+        rules: &[SyncRule],
+    ) -> Result<String, AdminProblem> {
         self.facts
-            .check_directory(&Value::Object(given), password)
+            .check_directory(&Value::Object(given), password, rules)
             .map_err(|fault| AdminProblem::new(AdminCode::DirectoryRefused, fault))
     }
 
@@ -193,6 +216,7 @@ impl AdminApi {
                 let text = format!("{} servers answer, asked in {} ms", servers.len(), tested.milliseconds);
                 out.push(Finding::ok(&about, text));
             }
+            out.extend(self.examine_sync(&directory, &about).await?);
             for (resource, _) in resources.iter().filter(|(resource, _)| resource.directory == Some(directory.id)) {
                 for group in &resource.allow_groups {
                     if let Err(fault) = self.facts.find_group(&directory, group).await {
@@ -231,6 +255,30 @@ fn lockout(before: Lockout, threshold: Option<u8>, window: Option<u64>) -> Resul
         return refuse(format!("lockout-window is {} s: it must be from 1 minute to 24 hours", window.as_secs()));
     }
     Ok(Lockout { threshold, window })
+}
+
+/// What was before with what is named in its place; null takes one away.
+fn merged(mut before: Map<String, Value>, named: Map<String, Value>) -> Map<String, Value> {
+    for (key, value) in named {
+        if value.is_null() {
+            before.remove(&key);
+        } else {
+            before.insert(key, value);
+        }
+    }
+    before
+}
+
+fn synced(before: &SyncSettings, named: Map<String, Value>) -> Result<SyncSettings, AdminProblem> {
+    let refuse = |detail: String| AdminProblem::new(AdminCode::DirectoryRefused, format!("synchronisation: {detail}"));
+    let before = match serde_json::to_value(before) {
+        Ok(Value::Object(before)) => before,
+        _ => Map::new(),
+    };
+    let sync: SyncSettings =
+        serde_json::from_value(Value::Object(merged(before, named))).map_err(|fault| refuse(fault.to_string()))?;
+    sync.check().map_err(|fault| refuse(fault.to_string()))?;
+    Ok(sync)
 }
 
 fn exists(name: &str) -> AdminProblem {
@@ -275,13 +323,14 @@ pub(super) async fn add(
     })?;
     let _one = api.changes.lock().await;
     let now = api.desk.clock().now();
+    let sync = synced(&SyncSettings::default(), new.sync)?;
     let directory = Directory {
         id: DirectoryId::new(now, &**api.desk.entropy()),
         name: new.name,
-        settings: api.checked(new.settings, &password)?,
+        settings: api.checked(new.settings, &password, &sync.rules)?,
         password,
         lockout: lockout(Lockout::default(), new.lockout_threshold, new.lockout_window)?,
-        sync: SyncSettings::default(),
+        sync,
         created_at: now,
     };
     let event = api.change(actor, EventKind::DirectoryAdded, None::<&()>, Some(&facts(&directory, "(set)")));
@@ -290,7 +339,7 @@ pub(super) async fn add(
         .write(Commit { writes: vec![write], audit: vec![event] })
         .await
         .map_err(|fault| AdminProblem::of_commit(fault, |_| exists(&directory.name)))?;
-    Ok(answer(StatusCode::CREATED, &view(&directory, Vec::new(), 0)))
+    Ok(answer(StatusCode::CREATED, &view(&directory, None, Vec::new(), 0)))
 }
 
 pub(super) async fn set(
@@ -307,14 +356,9 @@ pub(super) async fn set(
         directory.name = name;
     }
     directory.lockout = lockout(before.lockout, new.lockout_threshold, new.lockout_window)?;
-    let (old, mut merged) = (settings(&before), settings(&before));
-    for (key, value) in new.settings {
-        if value.is_null() {
-            merged.remove(&key);
-        } else {
-            merged.insert(key, value);
-        }
-    }
+    directory.sync = synced(&before.sync, new.sync)?;
+    let old = settings(&before);
+    let merged = merged(old.clone(), new.settings);
     let typed = new.password.is_some();
     if let Some(changed) = TO_WHOM.iter().find(|key| old.get(**key) != merged.get(**key))
         && !typed
@@ -328,7 +372,7 @@ pub(super) async fn set(
         ));
     }
     directory.password = new.password.unwrap_or(directory.password);
-    directory.settings = api.checked(merged, &directory.password)?;
+    directory.settings = api.checked(merged, &directory.password, &directory.sync.rules)?;
     if directory != before {
         let replaced = if directory.password == before.password { "(set)" } else { "(replaced)" };
         let event = api.change(

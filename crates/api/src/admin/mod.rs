@@ -14,6 +14,7 @@ mod problem;
 pub mod push;
 pub mod resources;
 pub mod status;
+pub mod synchronisation;
 pub mod users;
 
 use std::sync::Arc;
@@ -146,6 +147,7 @@ pub fn router(api: Arc<AdminApi>) -> Router {
             get(directories::show).patch(directories::set).delete(directories::remove),
         )
         .route("/admin/v1/directories/{name}/test", post(directories::test))
+        .route("/admin/v1/directories/{name}/sync", post(synchronisation::run))
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/export", get(audit::export))
         .route("/admin/v1/audit/verify", post(audit::verify))

@@ -62,6 +62,8 @@ codes! {
     DirectoryExists = 409 "directory_exists" "There is such a directory already";
     /// Resources use the directory, or users come from it.
     DirectoryInUse = 409 "directory_in_use" "The directory is in use";
+    /// One run at a time.
+    SyncRunning = 409 "sync_running" "A synchronisation is under way";
     /// Another client has this secret.
     SecretInUse = 409 "secret_in_use" "The shared secret belongs to another client";
     /// Another client has this network.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{extract::State, response::Response};
-use countersign_domain::{AuditRecord, Device, DeviceId, Directory, STEP_SECONDS, Secret, Timestamp};
+use countersign_domain::{AuditRecord, Device, DeviceId, Directory, STEP_SECONDS, Secret, SyncRule, Timestamp};
 use countersign_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -29,11 +29,17 @@ pub trait ServerFacts: Send + Sync + 'static {
     /// Sends a push to a device, for somebody who wants to know whether it works. `None` where no pushes are sent.
     async fn test_push(&self, device: DeviceId) -> Option<Result<PushAnswer, StoreError>>;
 
-    /// The settings of a directory with all their defaults, if they make sense. Asks no server.
+    /// The settings of a directory with all their defaults, if they make sense, and users of it can be where `rules` say.
+    /// Asks no server.
     ///
     /// # Errors
     /// What is wrong, and what to do.
-    fn check_directory(&self, settings: &serde_json::Value, password: &Secret) -> Result<String, String>;
+    fn check_directory(
+        &self,
+        settings: &serde_json::Value,
+        password: &Secret,
+        rules: &[SyncRule],
+    ) -> Result<String, String>;
 
     /// Walks through everything that a login needs of a directory.
     async fn test_directory(&self, directory: &Directory, user: Option<&str>) -> Vec<DirectoryStep>;

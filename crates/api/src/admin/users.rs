@@ -34,6 +34,13 @@ pub struct UserView {
     pub entry: Option<String>,
     /// Whether logins are taken.
     pub enabled: bool,
+    /// What the directory says of a user whom its synchronisation has disabled: `disabled`, `expired`, `gone`; `null` for
+    /// one whom an administrator has.
+    #[serde(default)]
+    pub held: Option<String>,
+    /// When it was found.
+    #[serde(default)]
+    pub held_since: Option<String>,
     /// Whether there is a local password.
     pub has_password: bool,
     /// Devices that may answer.
@@ -115,6 +122,8 @@ impl AdminApi {
                 UserOrigin::Directory { entry, .. } => Some(entry.as_str().to_owned()),
             },
             enabled: user.enabled,
+            held: user.held.map(|hold| hold.why.as_str().to_owned()),
+            held_since: user.held.map(|hold| hold.since.to_rfc3339()),
             has_password: user.password.is_some(),
             devices: snapshot.active_devices().count(),
             devices_suspended: snapshot.devices.iter().filter(|device| device.state == DeviceState::Suspended).count(),
@@ -241,9 +250,14 @@ pub(super) struct Nothing {}
 async fn set_enabled(api: &AdminApi, actor: Actor, name: &str, enabled: bool) -> Result<Response, AdminProblem> {
     let _one = api.changes.lock().await;
     let user = api.user(name).await?;
-    if user.enabled != enabled {
+    // Whom the directory has disabled does not come back with it once an administrator has said so too.
+    if user.enabled != enabled || user.held.is_some() {
         let kind = if enabled { EventKind::UserEnabled } else { EventKind::UserDisabled };
-        let (before, after) = (json!({"enabled": user.enabled}), json!({"enabled": enabled}));
+        let mut before = json!({"enabled": user.enabled});
+        if let (Some(hold), Some(before)) = (user.held, before.as_object_mut()) {
+            before.insert("held".to_owned(), hold.why.as_str().into());
+        }
+        let after = json!({"enabled": enabled});
         let mut event = api.change(actor, kind, Some(&before), Some(&after));
         event.user_id = Some(user.id);
         event.user_typed = Some(HostileText::from(user.name.as_str()));

@@ -25,6 +25,10 @@ pub(crate) async fn run(command: DirectoryCommand, data: &Path, output: Output) 
             Ok(())
         }
         DirectoryCommand::Test { directory, user } => test(&client, &directory.name, user, output).await,
+        DirectoryCommand::Sync { directory, full, dry_run, accept_removals } => {
+            let how = json!({"full": full, "dry_run": dry_run, "accept_removals": accept_removals});
+            super::synchronisation::run(&client, &directory.name, &how, dry_run, output).await
+        }
         DirectoryCommand::Set(new) => set(&client, *new, output).await,
         DirectoryCommand::Remove { directory, with_users } => {
             let how = if with_users { "?with_users=true" } else { "" };
@@ -85,8 +89,27 @@ fn body(settings: DirectorySettings, password: Option<Zeroizing<String>>) -> Res
     if let Some(password) = password {
         body.insert("password".to_owned(), Value::String(password.to_string()));
     }
+    body.insert("sync".to_owned(), Value::Object(synced(&settings)));
     body.insert("settings".to_owned(), Value::Object(named(settings)?));
     Ok(body)
+}
+
+/// The settings of the synchronisation that were named.
+fn synced(settings: &DirectorySettings) -> Map<String, Value> {
+    let mut out = Map::new();
+    if let Some(interval) = settings.sync_interval {
+        out.insert("interval".to_owned(), interval.0.into());
+    }
+    if settings.no_sync_rules || !settings.sync_rules.is_empty() {
+        out.insert("rules".to_owned(), settings.sync_rules.clone().into());
+    }
+    if let Some(brake) = settings.sync_brake {
+        out.insert("brake".to_owned(), brake.into());
+    }
+    if let Some(days) = settings.sync_remove_after {
+        out.insert("remove_after_days".to_owned(), days.0.into());
+    }
+    out
 }
 
 async fn add(client: &Client, new: AddDirectory, output: Output) -> Result<(), Failure> {
@@ -169,6 +192,7 @@ fn say(directory: &DirectoryView, verb: Option<&str>, output: Output) {
     }
     facts.push(("password", "set".to_owned()));
     facts.push(("locks accounts", lockout(directory)));
+    facts.extend(super::synchronisation::facts(directory));
     facts.push(("resources", directory.resources.join(", ")));
     facts.push(("users", directory.users.to_string()));
     facts.push(("added", directory.created_at.clone()));
@@ -205,12 +229,13 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
                 text(directory, "servers"),
                 text(directory, "base_dn"),
                 directory.users.to_string(),
+                super::synchronisation::short(directory),
                 directory.resources.join(" "),
             ]
         })
         .collect();
     output.table(
-        &["NAME", "KIND", "SERVERS", "BASE", "USERS", "RESOURCES"],
+        &["NAME", "KIND", "SERVERS", "BASE", "USERS", "SYNCHRONISED", "RESOURCES"],
         &rows,
         "no directories: countersign directory add NAME --server ldaps://DC --base DN --bind-name ACCOUNT adds one",
     );

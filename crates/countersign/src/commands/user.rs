@@ -62,8 +62,12 @@ fn limits(user: &UserView) -> String {
     if user.limits.is_empty() { "none".to_owned() } else { user.limits.join("; ") }
 }
 
-const fn enabled(user: &UserView) -> &'static str {
-    if user.enabled { "yes" } else { "no" }
+fn enabled(user: &UserView) -> String {
+    match (&user.held, user.enabled) {
+        (_, true) => "yes".to_owned(),
+        (None, false) => "no".to_owned(),
+        (Some(why), false) => format!("no ({why})"),
+    }
 }
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
@@ -79,7 +83,7 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
                 user.name.clone(),
                 user.display_name.clone(),
                 user.directory.clone().unwrap_or_else(|| "-".to_owned()),
-                enabled(user).to_owned(),
+                enabled(user),
                 user.devices.to_string(),
                 limits(user),
             ]
@@ -118,7 +122,13 @@ fn print(user: &UserView, output: Output) {
         facts.push(("directory", format!("{directory}, entry {entry}")));
     }
     facts.extend([
-        ("enabled", enabled(user).to_owned()),
+        (
+            "enabled",
+            match (&user.held, &user.held_since) {
+                (Some(why), Some(since)) => format!("no: {why} in the directory, found at {since}"),
+                _ => enabled(user),
+            },
+        ),
         (
             "password",
             match (&user.directory, user.has_password) {
