@@ -4,4 +4,6 @@ pub mod activation;
 pub mod admin;
 pub mod app;
 pub mod device;
+pub mod restore;
+pub mod seam;
 pub mod server_keys;

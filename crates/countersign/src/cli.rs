@@ -75,6 +75,14 @@ enum Command {
     /// The audit: list, export, verify
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Copy the database to a new file while the server runs; the key file is not in it
+    Backup {
+        /// The new file; nothing is overwritten
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the database; the server must be stopped
+    Restore(Restore),
     /// A phone for the terminal, to try things out with; its keys are in a file
     Phone {
         /// The phone's own file
@@ -86,6 +94,22 @@ enum Command {
     /// Send one login to a RADIUS server, as a VPN does, and say what comes back: exit code 0 accepted, 1 rejected,
     /// 2 no answer, 3 asked for more
     RadiusLogin(RadiusLogin),
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Only look whether it could be restored: whole, of this or an older version, and opened by the key file
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// An export of the audit that goes further than the backup: what was forbidden since is forbidden again
+    #[arg(long, value_name = "EXPORT")]
+    pub(crate) audit: Option<PathBuf>,
+    /// Take a backup whose audit was tampered with before it was made
+    #[arg(long)]
+    pub(crate) despite_broken_audit: bool,
 }
 
 #[derive(Subcommand)]
@@ -620,6 +644,8 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
             Command::Device(command) => commands::device::run(command, folder, output).await?,
             Command::Resource(command) => commands::resource::run(command, folder, output).await?,
             Command::Directory(command) => commands::directory::run(command, folder, output).await?,
+            Command::Backup { file } => commands::backup::run(&file, folder, output).await?,
+            Command::Restore(what) => commands::restore::run(what, folder, output).await?,
             Command::Audit(command) => commands::audit::run(command, folder, output).await?,
             Command::Phone { state, command } => commands::phone::run(command, &state, output).await?,
             Command::RadiusLogin(login) => return commands::radius_login::run(login, output).await,

@@ -39,6 +39,11 @@ impl Client {
         parsed(&self.ask(Method::POST, path, Some(body)).await?)
     }
 
+    /// For what is answered without a document.
+    pub(crate) async fn post_only(&self, path: &str, body: &Value) -> Result<(), Failure> {
+        self.ask(Method::POST, path, Some(body)).await.map(drop)
+    }
+
     pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Failure> {
         parsed(&self.ask(Method::PATCH, path, Some(body)).await?)
     }

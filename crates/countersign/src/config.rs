@@ -280,7 +280,8 @@ impl Config {
         Self::parse(data, &text).with_context(|| format!("{}", path.display()))
     }
 
-    fn parse(data: &Path, text: &str) -> Result<Self> {
+    /// The same from a text.
+    pub(crate) fn parse(data: &Path, text: &str) -> Result<Self> {
         let sections: Sections = toml::from_str(text).map_err(|fault| {
             let at = fault.span().map_or(0, |span| span.start);
             let line = text.as_bytes().iter().take(at).filter(|octet| **octet == b'\n').count().saturating_add(1);

@@ -19,6 +19,7 @@ mod radius_clients;
 mod radius_login;
 mod runtime;
 mod serve;
+mod space;
 mod tls;
 
 fn main() -> std::process::ExitCode {

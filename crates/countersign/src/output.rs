@@ -21,6 +21,17 @@ pub(crate) enum Failure {
     Reported,
 }
 
+impl Failure {
+    /// In words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Problem(problem) => problem.detail.clone(),
+            Self::Local { fault, .. } => format!("{fault:#}"),
+            Self::Reported => String::new(),
+        }
+    }
+}
+
 impl From<AdminProblem> for Failure {
     fn from(problem: AdminProblem) -> Self {
         Self::Problem(Box::new(problem))
@@ -76,6 +87,12 @@ impl Output {
     #[expect(clippy::unused_self, reason = "called like the others")]
     pub(crate) fn aside(self, text: &str) {
         put(&mut io::stderr().lock(), format!("{}\n", harmless(text)).as_bytes());
+    }
+
+    /// What goes on, on a line of the terminal that the next one takes the place of.
+    #[expect(clippy::unused_self, reason = "called like the others")]
+    pub(crate) fn status(self, text: &str) {
+        put(&mut io::stderr().lock(), format!("\r\x1b[K{}", harmless(text)).as_bytes());
     }
 
     /// Rows under a head; only `empty` where there are none.

@@ -19,6 +19,8 @@ use crate::store::BUSY;
 
 /// The table that makes a database a copy. It is written last, so a copy that has it was finished.
 pub(crate) const LABEL: &str = "backup_label";
+/// SQLITE_FULL.
+const FULL: &str = "13";
 /// How often somebody who waits is told how far it is.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -66,7 +68,10 @@ pub enum CopyError {
         /// The first thing that is wrong.
         fault: String,
     },
-    /// The database does not do it; the commonest reason is a full disk.
+    /// No room is left.
+    #[error("{} could not be written whole: the disk is full, or a quota is used up. The unfinished file was removed", .0.display())]
+    Full(PathBuf),
+    /// The database does not do it.
     #[error("{}: {fault}", path.display())]
     Store {
         /// What it is about.
@@ -79,7 +84,10 @@ pub enum CopyError {
 impl CopyError {
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |fault| Self::File { path, fault }
+        move |fault| match fault.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::Full(path),
+            _ => Self::File { path, fault },
+        }
     }
 
     fn store(path: &Path) -> impl Fn(StoreError) -> Self {
@@ -89,7 +97,10 @@ impl CopyError {
 
     fn sql(path: &Path) -> impl Fn(sqlx::Error) -> Self {
         let path = path.to_owned();
-        move |fault| Self::Store { path: path.clone(), fault: unavailable(&fault) }
+        move |fault| match fault.as_database_error().and_then(|fault| fault.code()) {
+            Some(code) if code == FULL => Self::Full(path.clone()),
+            _ => Self::Store { path: path.clone(), fault: unavailable(&fault) },
+        }
     }
 }
 
@@ -207,6 +218,10 @@ impl Copy {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to);
         let file = file.map_err(CopyError::file(to))?;
         let unpacked = async {
+            // What an interrupted one left would be read into this one.
+            for end in ["-wal", "-shm", "-journal"] {
+                remove(&beside(to, end))?;
+            }
             let mut conn = to_read(&self.file, is_alone(&self.file)).await.map_err(CopyError::sql(&self.file))?;
             copy(&mut conn, to, progress).await?;
             close(conn, &self.file).await?;
@@ -221,6 +236,14 @@ impl Copy {
             let _gone = std::fs::remove_file(to);
         }
         unpacked
+    }
+}
+
+/// Removes a file, if there is one.
+pub(crate) fn remove(path: &Path) -> Result<(), CopyError> {
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(CopyError::file(path)(fault)),
+        _ => Ok(()),
     }
 }
 

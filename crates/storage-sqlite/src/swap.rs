@@ -9,7 +9,7 @@ use countersign_storage::StoreError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::backup::{CopyError, sync_folder};
+use crate::backup::{CopyError, remove, sync_folder};
 use crate::error::unavailable;
 use crate::place::{beside, lock};
 use crate::store::BUSY;
@@ -71,11 +71,7 @@ impl Place {
         }
         // SQLite would read the journal of one database into the other.
         for end in ["-wal", "-shm", "-journal"] {
-            let path = beside(&self.path, end);
-            match std::fs::remove_file(&path) {
-                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(CopyError::file(&path)(fault)),
-                _ => {}
-            }
+            remove(&beside(&self.path, end))?;
         }
         std::fs::rename(staged, &self.path).map_err(CopyError::file(&self.path))?;
         sync_folder(&self.path)

@@ -261,6 +261,30 @@ async fn a_database_in_the_place_of_another_reads_nothing_of_it_and_the_other_is
 }
 
 #[tokio::test]
+async fn what_an_interrupted_one_left_is_not_read_into_the_next() {
+    let (dir, other) = (Dir::new(), Dir::new());
+    let (staged, old, new) = two(&dir).await;
+    let copy = staged.with_file_name("copy");
+    back_up(&staged, &copy, &label(), &mut |_, _| {}).await.unwrap();
+    // A database whose newest is in its journal stands where the copy is unpacked to.
+    for end in ["", "-wal"] {
+        let to = format!("{}{end}", other.path().display());
+        std::fs::copy(format!("{}{end}", dir.path().display()), to).unwrap();
+    }
+    let found = other.store().await.unwrap();
+    assert_eq!(dump(&found).await, old);
+    found.close().await;
+    for end in ["", "-wal"] {
+        let to = format!("{}{end}", other.path().display());
+        std::fs::copy(format!("{}{end}", dir.path().display()), to).unwrap();
+    }
+    Copy::open(&copy).await.unwrap().unpack(&other.path(), &mut |_, _| {}).await.unwrap();
+    let found = other.store().await.unwrap();
+    assert_eq!(dump(&found).await, new);
+    found.close().await;
+}
+
+#[tokio::test]
 async fn a_place_is_not_taken_from_a_server_and_an_empty_one_is_filled() {
     let dir = Dir::new();
     let store = dir.store().await.unwrap();

@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdminApi, AdminProblem,
-    checkpoints::{CheckpointFault, CheckpointReport, Checkpoints, Watch},
+    checkpoints::{CheckpointFault, CheckpointReport, Checkpoints, RestoreSeen, Watch},
     json::{Body, Query, ok, to_vec},
 };
 
 /// Records read at once.
 const PAGE: u32 = 1000;
+/// Copies and restores that are looked at where a checkpoint does not fit.
+const MILESTONES: u32 = 10_000;
 /// Records listed unless the request says otherwise, and the most that it may ask for.
 const LISTED: u32 = 50;
 const LISTED_MOST: u32 = 100_000;
@@ -228,6 +230,8 @@ pub struct VerifyReport {
     /// Where the chain breaks.
     #[serde(rename = "break")]
     pub broken: Option<BreakReport>,
+    /// Where the database was put back from a copy.
+    pub restores: Vec<RestoreSeen>,
     /// What the checkpoints say.
     pub checkpoints: CheckpointReport,
 }
@@ -269,60 +273,77 @@ pub async fn check(
     path: &std::path::Path,
 ) -> Result<VerifyReport, StoreError> {
     let mut watch = Watch::open(checkpoints, path).await;
-    let mut place = (0, AuditHash::START);
-    let mut broken = None;
+    let Walked { last, broken } = walk(store, |records| watch.passes(checkpoints, records)).await?;
+    let (checkpoints, restores) = watch.end(last.0, broken.is_none());
+    Ok(VerifyReport {
+        ok: broken.is_none() && checkpoints.faults.is_empty() && restores.iter().all(|restore| restore.signed),
+        records: last.0,
+        hash: last.1.to_string(),
+        broken,
+        restores,
+        checkpoints,
+    })
+}
+
+/// How far a chain is right.
+pub(crate) struct Walked {
+    /// Number and hash of the last record that is.
+    pub(crate) last: (i64, AuditHash),
+    /// Where it breaks.
+    pub(crate) broken: Option<BreakReport>,
+}
+
+/// Goes through the chain from its beginning to its end, or to where it breaks; `see` gets the records that are right.
+pub(crate) async fn walk(store: &dyn Store, mut see: impl FnMut(&[AuditRecord]) + Send) -> Result<Walked, StoreError> {
+    let mut last = (0, AuditHash::START);
     loop {
-        let page = match store.audit(place.0, PAGE).await {
+        let page = match store.audit(last.0, PAGE).await {
             Ok(page) => page,
             Err(StoreError::Inconsistent { table, fault }) => {
                 // Somewhere in this page; find the first record that cannot be read.
-                while let Ok(one) = store.audit(place.0, 1).await {
-                    match verify_chain(place, &one) {
-                        Ok(next) if next != place => place = next,
+                while let Ok(one) = store.audit(last.0, 1).await {
+                    match verify_chain(last, &one) {
+                        Ok(next) if next != last => {
+                            see(&one);
+                            last = next;
+                        }
                         _ => break,
                     }
                 }
-                broken = Some(BreakReport {
-                    seq: place.0.saturating_add(1),
+                let broken = BreakReport {
+                    seq: last.0.saturating_add(1),
                     fault: "unreadable".to_owned(),
                     detail: format!("a record cannot be read: {table}: {fault}"),
-                });
-                break;
+                };
+                return Ok(Walked { last, broken: Some(broken) });
             }
             Err(fault) => return Err(fault),
         };
         if page.is_empty() {
-            break;
+            return Ok(Walked { last, broken: None });
         }
-        match verify_chain(place, &page) {
+        match verify_chain(last, &page) {
             Ok(next) => {
-                watch.passes(page.iter().map(|record| (record.seq, record.hash)));
-                place = next;
+                see(&page);
+                last = next;
             }
             Err(fault) => {
-                let good: Vec<_> = page.iter().take_while(|record| record.seq < fault.seq).collect();
-                watch.passes(good.iter().map(|record| (record.seq, record.hash)));
-                if let Some(last) = good.last() {
-                    place = (last.seq, last.hash);
+                let good = page.iter().take_while(|record| record.seq < fault.seq).count();
+                let good = page.get(..good).unwrap_or_default();
+                see(good);
+                if let Some(record) = good.last() {
+                    last = (record.seq, record.hash);
                 }
                 let word = match fault.fault {
                     ChainFault::Changed => "changed",
                     ChainFault::Gap => "gap",
                     ChainFault::Unlinked => "unlinked",
                 };
-                broken = Some(BreakReport { seq: fault.seq, fault: word.to_owned(), detail: fault.fault.to_string() });
-                break;
+                let broken = BreakReport { seq: fault.seq, fault: word.to_owned(), detail: fault.fault.to_string() };
+                return Ok(Walked { last, broken: Some(broken) });
             }
         }
     }
-    let checkpoints = watch.end(place.0, broken.is_none());
-    Ok(VerifyReport {
-        ok: broken.is_none() && checkpoints.faults.is_empty(),
-        records: place.0,
-        hash: place.1.to_string(),
-        broken,
-        checkpoints,
-    })
 }
 
 /// Whether the checkpoints are of this database, and the newest of them and the chain agree: quick enough for every start and every `doctor`.
@@ -335,5 +356,8 @@ pub async fn check_newest(store: &dyn Store, checkpoints: &Checkpoints) -> Resul
     }
     let Some(newest) = checkpoints.newest().await else { return Ok(None) };
     let record = store.audit(newest.seq.saturating_sub(1), 1).await?.into_iter().next();
-    Ok(newest.compare(record.map(|record| (record.seq, record.hash))))
+    let Some(fault) = newest.compare(record.map(|record| (record.seq, record.hash))) else { return Ok(None) };
+    let seams = store.milestones(MILESTONES).await?;
+    let explained = seams.iter().filter_map(|record| checkpoints.seam(record)).any(|seam| newest.went(&seam));
+    Ok((!explained).then_some(fault))
 }

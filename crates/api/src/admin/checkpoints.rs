@@ -11,12 +11,15 @@ use std::{
 
 use aws_lc_rs::rand::SystemRandom;
 use countersign_device_protocol::keys::{Signature, SigningKey};
-use countersign_domain::{AuditHash, Clock, Seldom, Timestamp};
+use countersign_domain::{AuditHash, AuditRecord, Clock, Seldom, Timestamp};
 use countersign_storage::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt as _, sync::Mutex, time::Instant};
 
-use crate::server_keys::{ServerKey, ServerKeyError};
+use crate::{
+    seam::Seam,
+    server_keys::{ServerKey, ServerKeyError},
+};
 
 /// First line of what is signed.
 const LABEL: &str = "countersign-audit-checkpoint-v1";
@@ -46,6 +49,11 @@ pub struct Checkpoint {
 impl Checkpoint {
     fn octets(&self, deployment: &str) -> Vec<u8> {
         format!("{LABEL}\n{deployment}\n{}\n{}\n{}\n", self.seq, self.hash, self.time).into_bytes()
+    }
+
+    /// Whether what it was made of went with a database that was replaced at this seam.
+    pub(super) fn went(&self, seam: &Seam) -> bool {
+        Timestamp::from_rfc3339(&self.time).is_some_and(|time| seam.took(self.seq, time))
     }
 
     /// Compares it with the record that stands in its place, if one does.
@@ -153,11 +161,21 @@ impl Checkpoints {
     /// [`CheckpointError`].
     pub async fn make(&self, store: &dyn Store) -> Result<(), CheckpointError> {
         let mut last = self.last.lock().await;
-        let (seq, hash) = store.audit_head().await?;
-        if seq == 0 || last.is_some_and(|(made, _)| made == seq) {
+        let head = store.audit_head().await?;
+        if head.0 == 0 || last.is_some_and(|(made, _)| made == head.0) {
             return Ok(());
         }
         let now = self.clock.now();
+        self.append(&self.sign(head, now)?).await?;
+        *last = Some((head.0, now));
+        Ok(())
+    }
+
+    /// One of the record `head`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Sign`].
+    pub fn sign(&self, (seq, hash): (i64, AuditHash), now: Timestamp) -> Result<Checkpoint, CheckpointError> {
         let mut checkpoint = Checkpoint {
             seq,
             hash: hash.to_string(),
@@ -167,19 +185,36 @@ impl Checkpoints {
         };
         let signature = self.key.sign(&checkpoint.octets(&self.deployment), &SystemRandom::new());
         checkpoint.signature = signature.map_err(|_| CheckpointError::Sign)?.to_string();
-        let mut line = super::to_vec(&checkpoint);
-        line.push(b'\n');
-        self.append(&line).await.map_err(|fault| CheckpointError::File { path: self.path.clone(), fault })?;
-        *last = Some((seq, now));
-        Ok(())
+        Ok(checkpoint)
     }
 
-    async fn append(&self, line: &[u8]) -> io::Result<()> {
-        let mut options = tokio::fs::OpenOptions::new();
-        let mut file = options.create(true).append(true).mode(0o600).open(&self.path).await?;
-        file.write_all(line).await?;
-        file.flush().await?;
-        file.sync_data().await
+    /// Writes one to the end of the file.
+    ///
+    /// # Errors
+    /// [`CheckpointError::File`].
+    pub async fn append(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let mut line = super::to_vec(checkpoint);
+        line.push(b'\n');
+        let written = async {
+            let mut options = tokio::fs::OpenOptions::new();
+            let mut file = options.create(true).append(true).mode(0o600).open(&self.path).await?;
+            file.write_all(&line).await?;
+            file.flush().await?;
+            file.sync_data().await
+        };
+        written.await.map_err(|fault| CheckpointError::File { path: self.path.clone(), fault })
+    }
+
+    /// The seam that `record` is, if it is one.
+    pub(super) fn seam(&self, record: &AuditRecord) -> Option<Seam> {
+        Seam::of(record, self.key.public(), &self.deployment)
+    }
+
+    /// Whether the file holds checkpoints, and none of them is of this database.
+    pub async fn all_foreign(&self) -> bool {
+        let Ok(text) = tokio::fs::read_to_string(&self.path).await else { return false };
+        let mut lines = text.lines().peekable();
+        lines.peek().is_some() && lines.all(|line| self.read(line).is_err())
     }
 
     /// Makes checkpoints for as long as it is polled: every 1000 records or five minutes, whichever comes first.
@@ -281,6 +316,30 @@ impl Checkpoints {
 pub(super) struct Watch {
     report: CheckpointReport,
     expected: BTreeMap<i64, Vec<Checkpoint>>,
+    seams: Vec<SeenSeam>,
+}
+
+/// A seam, and what it explains.
+struct SeenSeam {
+    seam: Seam,
+    /// Checkpoints of records that went.
+    set_aside: usize,
+    newest: Option<i64>,
+}
+
+/// A restore, as a check of the audit tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreSeen {
+    /// The record that says it. Those before it were kept.
+    pub seq: i64,
+    /// When.
+    pub time: String,
+    /// Whether this server signed it. If not, it explains nothing.
+    pub signed: bool,
+    /// Signed checkpoints of records that went with the database before.
+    pub set_aside: usize,
+    /// The highest number among them.
+    pub newest_set_aside: Option<i64>,
 }
 
 impl Watch {
@@ -311,25 +370,48 @@ impl Watch {
                 Err(fault) => report.faults.push(CheckpointFault { line: Some(number), ..fault }),
             }
         }
-        Self { report, expected }
+        Self { report, expected, seams: Vec::new() }
     }
 
     /// Records that are in the chain.
-    pub(super) fn passes(&mut self, records: impl Iterator<Item = (i64, AuditHash)>) {
+    pub(super) fn passes(&mut self, checkpoints: &Checkpoints, records: &[AuditRecord]) {
         for record in records {
-            for checkpoint in self.expected.remove(&record.0).into_iter().flatten() {
-                self.report.faults.extend(checkpoint.compare(Some(record)));
+            let seam = checkpoints.seam(record);
+            self.seams.extend(seam.map(|seam| SeenSeam { seam, set_aside: 0, newest: None }));
+            for checkpoint in self.expected.remove(&record.seq).into_iter().flatten() {
+                if let Some(fault) = checkpoint.compare(Some((record.seq, record.hash)))
+                    && !self.explains(&checkpoint)
+                {
+                    self.report.faults.push(fault);
+                }
             }
         }
     }
 
+    /// Whether what a checkpoint was made of went in a restore.
+    fn explains(&mut self, checkpoint: &Checkpoint) -> bool {
+        let Some(seam) = self.seams.iter_mut().find(|seen| checkpoint.went(&seen.seam)) else { return false };
+        seam.set_aside = seam.set_aside.saturating_add(1);
+        seam.newest = seam.newest.max(Some(checkpoint.seq));
+        true
+    }
+
     /// The chain has ended behind record `last`; where it did not break, what is still expected was cut off.
-    pub(super) fn end(mut self, last: i64, whole: bool) -> CheckpointReport {
+    pub(super) fn end(mut self, last: i64, whole: bool) -> (CheckpointReport, Vec<RestoreSeen>) {
+        let left = std::mem::take(&mut self.expected).into_values().flatten();
+        let left: Vec<_> = left.filter(|checkpoint| whole && checkpoint.seq > last).collect();
+        let cut = left.into_iter().filter(|checkpoint| !self.explains(checkpoint));
         // The newest tells all of it.
-        let newest = self.expected.into_values().flatten().max_by_key(|checkpoint| checkpoint.seq);
-        if let Some(newest) = newest.filter(|newest| whole && newest.seq > last) {
+        if let Some(newest) = cut.max_by_key(|checkpoint| checkpoint.seq) {
             self.report.faults.extend(newest.compare(None));
         }
-        self.report
+        let restores = self.seams.into_iter().map(|seen| RestoreSeen {
+            seq: seen.seam.seq,
+            time: seen.seam.at.to_rfc3339(),
+            signed: seen.seam.until.is_some(),
+            set_aside: seen.set_aside,
+            newest_set_aside: seen.newest,
+        });
+        (self.report, restores.collect())
     }
 }

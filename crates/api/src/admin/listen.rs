@@ -22,7 +22,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 
 impl Peer {
     /// As the audit names it.
-    pub(super) fn actor(self) -> Actor {
+    pub fn actor(self) -> Actor {
         let Some(uid) = self.uid else { return Actor("uid:unknown".to_owned()) };
         let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         Actor(match account_name(&accounts, uid) {

@@ -5,6 +5,7 @@
 
 pub mod activations;
 pub mod audit;
+pub mod backups;
 pub mod checkpoints;
 pub mod devices;
 pub mod directories;
@@ -151,6 +152,7 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/export", get(audit::export))
         .route("/admin/v1/audit/verify", post(audit::verify))
+        .route("/admin/v1/backups", post(backups::record))
         .route("/admin/v1/status", get(status::status))
         .route("/admin/v1/doctor", get(status::doctor))
         .route("/admin/v1/push-test", post(push::test))

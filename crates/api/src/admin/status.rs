@@ -167,6 +167,7 @@ pub(super) async fn doctor(State(api): State<Arc<AdminApi>>) -> Result<Response,
     // What cannot be looked at is a finding too, and no reason to say nothing of the rest.
     for looked in [
         audit(&api).await,
+        super::backups::findings(&api).await,
         clock(&api).await,
         users(&api).await,
         resources(&api).await,

@@ -102,6 +102,23 @@ fn print(report: &VerifyReport, output: Output) {
         }
     }
     output.line(&format!("  {}", report.hash));
+    for restore in &report.restores {
+        let gone = match restore.newest_set_aside {
+            Some(newest) => format!(
+                "{} checkpoints of records {} to {newest} as they were before it are set aside",
+                restore.set_aside, restore.seq
+            ),
+            None => "no checkpoint of what was replaced is known".to_owned(),
+        };
+        output.line(&if restore.signed {
+            format!("RESTORED at {}: record {} tells it, signed by this server; {gone}", restore.time, restore.seq)
+        } else {
+            format!(
+                "NOT SIGNED: record {} tells of a restore at {}, and its signature is not this server's",
+                restore.seq, restore.time
+            )
+        });
+    }
     let checkpoints = &report.checkpoints;
     match &checkpoints.newest {
         Some(newest) => output.line(&format!(

@@ -2,12 +2,14 @@
 
 pub(crate) mod activation;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod device;
 pub(crate) mod directory;
 pub(crate) mod phone;
 pub(crate) mod radius_login;
 pub(crate) mod resource;
 pub(crate) mod synchronisation;
+pub(crate) mod restore;
 pub(crate) mod user;
 
 use std::io::{IsTerminal as _, Read as _};
