@@ -1,5 +1,5 @@
 //! A database that was put back from a copy: what ends, what is forbidden again, and what the audit shows of it.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use core::time::Duration;
 use std::{

@@ -97,7 +97,7 @@ impl CopyError {
 
     fn sql(path: &Path) -> impl Fn(sqlx::Error) -> Self {
         let path = path.to_owned();
-        move |fault| match fault.as_database_error().and_then(|fault| fault.code()) {
+        move |fault| match fault.as_database_error().and_then(sqlx::error::DatabaseError::code) {
             Some(code) if code == FULL => Self::Full(path.clone()),
             _ => Self::Store { path: path.clone(), fault: unavailable(&fault) },
         }
@@ -128,6 +128,7 @@ pub async fn back_up(database: &Path, to: &Path, label: &Label, progress: Progre
     let made = async {
         // What an interrupted one left.
         file.set_len(0).map_err(CopyError::file(&part))?;
+        remove(&beside(&part, "-journal"))?;
         let mut conn = to_read(database, false).await.map_err(CopyError::sql(database))?;
         copy(&mut conn, &part, progress).await?;
         close(conn, database).await?;
@@ -141,7 +142,7 @@ pub async fn back_up(database: &Path, to: &Path, label: &Label, progress: Progre
     };
     let made = made.await;
     if made.is_err() {
-        let _gone = std::fs::remove_file(&part);
+        let _gone = (std::fs::remove_file(&part), std::fs::remove_file(beside(&part, "-journal")));
     }
     made
 }
@@ -233,7 +234,7 @@ impl Copy {
         };
         let unpacked = unpacked.await;
         if unpacked.is_err() {
-            let _gone = std::fs::remove_file(to);
+            let _gone = (std::fs::remove_file(to), std::fs::remove_file(beside(to, "-journal")));
         }
         unpacked
     }

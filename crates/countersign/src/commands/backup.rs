@@ -3,15 +3,11 @@
 //! The account that asks makes the copy itself, beside the server: so the copy goes where that account may write, and there is
 //! one when no server starts any more.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
 use countersign_api::admin::backups::BackupMade;
-use countersign_domain::{Clock as _, Timestamp};
+use countersign_domain::Clock as _;
 use countersign_storage::{Store as _, Vault};
 use countersign_storage_sqlite::{Label, SqliteStore, back_up};
 use serde_json::json;
@@ -47,7 +43,7 @@ pub(crate) async fn run(file: &Path, data: &Path, output: Output) -> Result<(), 
     let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let made = BackupMade { file: whole.display().to_string(), made_at: made_at.to_rfc3339(), octets, records };
     let recorded = Client::new(data)?.post_only("backups", &json!(made)).await;
-    tell(&Made { file: whole, made, opens, recorded: recorded.as_ref().err(), config: &config, made_at }, output);
+    tell(&made, &config, &opens, recorded.as_ref().err(), output);
     Ok(())
 }
 
@@ -63,57 +59,47 @@ async fn look(file: &Path, config: &Config) -> Result<(i64, Result<()>)> {
         Err(fault) => (0, Err(fault.into())),
         Ok(vault) => match read(vault).await {
             Ok(records) => (records, Ok(())),
-            Err(fault) => (0, Err(anyhow!("it does not open the copy: {fault}"))),
+            Err(fault) => (0, Err(anyhow!("key file {} does not open it: {fault}", config.keys.display()))),
         },
     })
 }
 
-struct Made<'a> {
-    file: PathBuf,
-    made: BackupMade,
-    opens: Result<()>,
-    recorded: Option<&'a Failure>,
-    config: &'a Config,
-    made_at: Timestamp,
-}
-
-fn tell(made: &Made<'_>, output: Output) {
-    let keys = made.config.keys.display();
+fn tell(made: &BackupMade, config: &Config, opens: &Result<()>, unrecorded: Option<&Failure>, output: Output) {
+    let keys = config.keys.display();
     if output.is_json() {
         output.document(&json!({
-            "file": made.made.file,
-            "made_at": made.made.made_at,
-            "octets": made.made.octets,
-            "records": made.made.records,
+            "file": made.file,
+            "made_at": made.made_at,
+            "octets": made.octets,
+            "records": made.records,
             "key_file": keys.to_string(),
-            "key_fault": made.opens.as_ref().err().map(|fault| format!("{fault:#}")),
-            "recorded": made.recorded.is_none(),
+            "key_fault": opens.as_ref().err().map(|fault| format!("{fault:#}")),
+            "recorded": unrecorded.is_none(),
         }));
         return;
     }
     output.line(&format!(
         "{}: the database as it was at {}, {}, {} audit records, and countersign.toml",
-        made.file.display(),
+        made.file,
         made.made_at,
-        space::size(made.made.octets),
-        made.made.records
+        space::size(made.octets),
+        made.records
     ));
-    match &made.opens {
+    match opens {
         Ok(()) => output.line(&format!(
             "The key file {keys} is not in it, and without that file the copy is worth nothing (this one opens it: \
              checked). Keep a copy of the key file as well, and somewhere else: whoever has both has all secrets. Names and \
              the audit can be read in the copy alone."
         )),
         Err(fault) => output.line(&format!(
-            "WARNING: nobody can use this copy as things are: the key file {keys}: {fault:#}. Find the key file that belongs \
-             to this database"
+            "WARNING: nobody can use this copy as things are: {fault:#}. Find the key file that belongs to this database"
         )),
     }
     output.line(
         "Not in it: the TLS certificate and audit-checkpoints.jsonl. `countersign restore` puts it back; with --check it only \
          looks whether it could.",
     );
-    if let Some(failure) = made.recorded {
+    if let Some(failure) = unrecorded {
         output.aside(&format!("note: the backup is not in the audit: {}", failure.words()));
     }
 }

@@ -153,7 +153,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        for end in ["", "-wal", "-shm", ".lock"] {
+        for end in ["", "-wal", "-shm", "-journal", ".lock"] {
             let _gone = fs::remove_file(with_end(&self.0, end));
         }
     }
@@ -163,6 +163,16 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
+}
+
+/// A name that nothing has.
+fn unused(path: &Path, end: &str) -> PathBuf {
+    let first = with_end(path, end);
+    if first.symlink_metadata().is_err() {
+        return first;
+    }
+    let names = (2_u32..).map(|number| with_end(path, &format!("{end}-{number}")));
+    names.into_iter().find(|name| name.symlink_metadata().is_err()).unwrap_or(first)
 }
 
 /// What a restore did.
@@ -212,15 +222,14 @@ async fn swap(
 
     let folder = config.database.parent().unwrap_or(Path::new("."));
     own_like(&staged.0, folder)?;
-    let stamp = now.to_jiff().strftime("before-restore-%Y%m%dT%H%M%SZ").to_string();
-    let aside = with_end(&config.database, &format!(".{stamp}"));
-    let aside = place.is_taken().then_some(aside);
+    let stamp = now.to_jiff().strftime(".before-restore-%Y%m%dT%H%M%SZ").to_string();
+    let aside = place.is_taken().then(|| unused(&config.database, &stamp));
     place.install(&staged.0, aside.as_deref().unwrap_or(&config.database)).context("the database was not replaced")?;
 
     let mut checkpoints_aside = None;
     let mut checkpoint_fault = None;
     if checkpoints.all_foreign().await {
-        let to = with_end(&config.checkpoints, &format!(".{stamp}"));
+        let to = unused(&config.checkpoints, &stamp);
         match fs::rename(&config.checkpoints, &to) {
             Ok(()) => checkpoints_aside = Some(to),
             Err(fault) => checkpoint_fault = Some(fault.to_string()),
