@@ -20,8 +20,9 @@ use countersign_api::{
 };
 use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditEvent, Bypass, Challenge, ChallengeId, ChallengeState, Clock as _,
-    Commit, Device, DeviceId, DeviceState, EventKind, LimitScope, Limits, LoginId, LoginName, NumberMode, OTP_POLICY,
-    PushVerdict, Reason, ResourceId, Timestamp, User, UserId, UserOrigin, UserVerification, Write, newest_step,
+    Commit, Device, DeviceId, DeviceState, Directory, DirectoryId, EntryId, EventKind, Hold, HoldReason, LimitScope,
+    Limits, Lockout, LoginId, LoginName, NumberMode, OTP_POLICY, PushVerdict, Reason, ResourceId, Secret, SyncSettings,
+    Timestamp, User, UserId, UserOrigin, UserVerification, Write, newest_step,
 };
 use countersign_storage::{Store, Vault};
 use countersign_storage_sqlite::{Copy, Label, Location, Options, SqliteStore, back_up};
@@ -62,14 +63,19 @@ impl House {
     }
 
     async fn user(&self, name: &str) -> UserId {
+        self.user_from(name, UserOrigin::Local).await
+    }
+
+    async fn user_from(&self, name: &str, origin: UserOrigin) -> UserId {
         let now = self.clock.now();
         let user = User {
             id: UserId::new(now, &*self.entropy),
-            origin: UserOrigin::Local,
+            origin,
             name: LoginName::new(name).unwrap(),
             display_name: name.to_owned(),
             enabled: true,
             password: None,
+            held: None,
             created_at: now,
         };
         let id = user.id;
@@ -348,6 +354,44 @@ async fn s95_what_was_forbidden_since_is_forbidden_again_and_what_was_allowed_is
         assert_eq!(kinds.iter().filter(|kind| **kind == "user.disabled").count(), 2, "{kinds:?}");
         assert_eq!(kinds.iter().filter(|kind| kind.starts_with("device.")).count(), 2, "{kinds:?}");
     }
+}
+
+/// A synchronisation may enable again whom one disabled; whom an administrator disabled, it may not.
+#[tokio::test]
+async fn s95_who_was_disabled_for_the_directory_stays_the_directorys_to_enable() {
+    let house = House::new().await;
+    let now = house.clock.now();
+    let directory = Directory {
+        id: DirectoryId::new(now, &*house.entropy),
+        name: "corp".to_owned(),
+        settings: "{}".to_owned(),
+        password: Secret::new(b"x".to_vec()),
+        lockout: Lockout { threshold: 5, window: Duration::from_secs(1800) },
+        sync: SyncSettings::default(),
+        created_at: now,
+    };
+    let origin =
+        |entry: &str| UserOrigin::Directory { directory: directory.id, entry: EntryId::from_text(entry.to_owned()) };
+    house.write(EventKind::DirectoryAdded, vec![Write::AddDirectory(Box::new(directory.clone()))], |_| {}).await;
+    let (by_sync, by_admin) = (house.user_from("ann", origin("a")).await, house.user_from("ben", origin("b")).await);
+    let copy = house.copy("copy").await;
+    let hold = Hold { why: HoldReason::Expired, since: house.clock.now() };
+    for user in [by_sync, by_admin] {
+        let write = Write::HoldUser { id: user, from: None, hold };
+        let held = |event: &mut AuditEvent| {
+            event.user_id = Some(user);
+            event.detail = Some(
+                r#"{"before":{"enabled":true,"held":null},"after":{"enabled":false,"held":"expired"}}"#.to_owned(),
+            );
+        };
+        house.write(EventKind::UserDisabled, vec![write], held).await;
+    }
+    house.enable(by_admin, false).await;
+    let (store, report) = house.restored(&copy, house.here(), None).await;
+    assert_eq!(words(&report), ["user_disabled ann", "user_disabled ben"]);
+    let held = async |id| store.user(id).await.unwrap().unwrap().held.map(|hold| hold.why);
+    assert_eq!((held(by_sync).await, held(by_admin).await), (Some(HoldReason::Expired), None));
+    assert!(!enabled(&*store, by_sync).await && !enabled(&*store, by_admin).await);
 }
 
 #[tokio::test]

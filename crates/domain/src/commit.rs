@@ -233,8 +233,8 @@ pub enum Write {
     SetSyncState(Box<SyncState>),
     /// Removes a directory. Condition: it exists; no resource uses it and no user comes from it.
     RemoveDirectory(DirectoryId),
-    /// Ends what was open in a database that was put back from a copy (S95): pending challenges are cancelled, open
-    /// activations burnt, bypasses gone, and no device's code of a step up to `step` counts any more. Condition: none.
+    /// Ends what was open in a database that was put back from a copy (S95): pending challenges and open windows are
+    /// cancelled, open activations burnt, bypasses gone, and no device's code of a step up to `step` counts any more. Condition: none.
     BeginEpoch {
         /// When.
         at: Timestamp,

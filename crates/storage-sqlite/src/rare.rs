@@ -364,6 +364,12 @@ async fn begin_epoch(conn: &mut SqliteConnection, at: Timestamp, step: u64) -> R
         PENDING,
     );
     changed!(conn, "UPDATE activations SET state = ?1 WHERE state = ?2", BURNT, OPEN);
+    changed!(
+        conn,
+        "UPDATE sign_in_windows SET state = ?1, closed_at = ?2 WHERE state = 'open'",
+        ClosingState::Cancelled.as_str(),
+        at.as_micros(),
+    );
     changed!(conn, "DELETE FROM bypasses");
     changed!(conn, "UPDATE totp_steps SET last_step = ?1 WHERE last_step < ?1", step);
     Ok(())

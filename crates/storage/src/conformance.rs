@@ -1511,12 +1511,15 @@ pub async fn s95_a_new_epoch_ends_what_was_open(backend: &dyn Backend) {
             Write::RedeemActivation { id: used.id, device: device.id, at: at(1) },
             Write::AddActivation(Box::new(open.clone())),
             Write::SetBypass { user: user.id, bypass: Some(bypass) },
+            Write::OpenWindow(Box::new(maker.window(&device, NOW))),
         ],
     )
     .await;
     holds(&*store, vec![Write::BeginEpoch { at: at(5), step: 50 }]).await;
     assert!(store.pending_challenges().await.unwrap().is_empty());
     assert_eq!(store.snapshot(user.id).await.unwrap().unwrap().bypass, None);
+    assert_eq!(store.open_windows().await.unwrap(), []);
+    assert_eq!(store.past_windows(user.id, 10).await.unwrap().len(), 1);
     let state = async |id| store.challenge(id).await.unwrap().unwrap().state;
     let cancelled = Closing { state: ClosingState::Cancelled, at: at(5), decision: None };
     assert!(matches!(state(pending.id).await, ChallengeState::Closed(closing) if closing == cancelled));

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use countersign_domain::{AuditRecord, DeviceId, DeviceState, EventKind, Reason, Timestamp, UserId};
+use countersign_domain::{AuditRecord, DeviceId, DeviceState, EventKind, HoldReason, Reason, Timestamp, UserId};
 use countersign_storage::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,8 @@ pub(super) struct Later {
     pub(super) until: Option<Timestamp>,
     /// Records behind those of the copy.
     pub(super) gone: i64,
-    pub(super) users_disabled: BTreeSet<UserId>,
+    /// And for what, where a synchronisation did it.
+    pub(super) users_disabled: BTreeMap<UserId, Option<HoldReason>>,
     pub(super) users_removed: BTreeSet<UserId>,
     pub(super) devices: BTreeMap<DeviceId, DeviceState>,
     /// Users who reported a login, or whose device did.
@@ -122,7 +123,7 @@ impl Later {
         let device = line.device.as_deref().and_then(|id| id.parse::<DeviceId>().ok());
         let Some(kind) = EventKind::from_word(&line.event) else { return self.miss(line) };
         match kind {
-            EventKind::UserDisabled => self.users_disabled.extend(user),
+            EventKind::UserDisabled => self.users_disabled.extend(user.map(|user| (user, held(line)))),
             EventKind::UserEnabled => {
                 user.map(|user| self.users_disabled.remove(&user));
                 self.miss(line);
@@ -150,9 +151,13 @@ impl Later {
                 user.map(|user| self.frozen.remove(&user));
                 self.miss(line);
             }
-            // Logins, alerts, what ended by the restore, and what the server says of itself.
+            // Logins, alerts, what ended by the restore, and what the server does by itself.
             EventKind::LoginEnded
             | EventKind::LoginChallenged
+            | EventKind::WindowOpened
+            | EventKind::WindowRefused
+            | EventKind::WindowClosed
+            | EventKind::DirectorySynced
             | EventKind::Alert
             | EventKind::ActivationIssued
             | EventKind::ActivationRefused
@@ -182,6 +187,12 @@ impl Later {
             actor: line.actor.clone(),
         });
     }
+}
+
+/// What a synchronisation disabled somebody for.
+fn held(line: &AuditLine) -> Option<HoldReason> {
+    let detail: serde_json::Value = serde_json::from_str(line.detail.as_deref()?).ok()?;
+    HoldReason::from_word(detail.get("after")?.get("held")?.as_str()?)
 }
 
 /// The last record that two audits have in common; each holds the hash of the one before, so all before it are the same too.

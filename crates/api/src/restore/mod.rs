@@ -9,8 +9,8 @@ mod later;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use countersign_domain::{
-    AuditEvent, Commit, DeviceId, DeviceState, EventKind, HostileText, LimitScope, ResourceId, Timestamp, UserSnapshot,
-    Write, newest_step,
+    AuditEvent, Commit, DeviceId, DeviceState, EventKind, Hold, HostileText, LimitScope, ResourceId, Timestamp,
+    UserOrigin, UserSnapshot, Write, newest_step,
 };
 use countersign_storage::{CommitError, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -306,8 +306,15 @@ impl Applied<'_> {
     ) {
         let user = &snapshot.user;
         let removed = later.users_removed.contains(&user.id);
-        if user.enabled && (removed || later.users_disabled.contains(&user.id)) {
-            self.writes.push(Write::SetUserEnabled { id: user.id, enabled: false });
+        let disabled = later.users_disabled.get(&user.id);
+        if user.enabled && (removed || disabled.is_some()) {
+            self.writes.push(match (disabled, &user.origin) {
+                // So that the next synchronisation may enable them again.
+                (Some(Some(why)), UserOrigin::Directory { .. }) if !removed => {
+                    Write::HoldUser { id: user.id, from: None, hold: Hold { why: *why, since: self.what.now } }
+                }
+                _ => Write::SetUserEnabled { id: user.id, enabled: false },
+            });
             let word = if removed { "user_removed" } else { "user_disabled" };
             self.note(snapshot, EventKind::UserDisabled, word, None, r#"{"enabled":true}"#, r#"{"enabled":false}"#);
         }
