@@ -8,8 +8,8 @@ pub(crate) mod directory;
 pub(crate) mod phone;
 pub(crate) mod radius_login;
 pub(crate) mod resource;
-pub(crate) mod synchronisation;
 pub(crate) mod restore;
+pub(crate) mod synchronisation;
 pub(crate) mod user;
 
 use std::io::{IsTerminal as _, Read as _};
