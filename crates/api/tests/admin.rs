@@ -18,8 +18,8 @@ use countersign_api::admin::{
 use countersign_device_protocol::{code::ActivationLink, keys::Thumbprint, origin::Origin};
 use countersign_domain::{
     AuditEvent, Clock as _, Commit, DeviceId, DeviceState, Directory, EntryId, EventKind, Hold, HoldReason,
-    HostileText, LimitScope, Limits, LoginName, PushSubscription, Reason, Secret, SyncRule, User, UserId, UserOrigin,
-    Write,
+    HostileText, LimitScope, Limits, LoginName, Passkey, PushSubscription, Reason, Secret, SyncRule, User, UserId,
+    UserOrigin, Write,
 };
 use countersign_storage::{StoreError, Vault};
 use countersign_testkit::Site;
@@ -574,6 +574,37 @@ async fn the_list_of_devices_says_which_can_be_woken() {
         let listed = server.done("GET", "devices", Value::Null).await;
         assert_eq!(listed[0]["push"], json!(pushes && subscribed));
     }
+}
+
+#[tokio::test]
+async fn the_list_of_devices_says_which_can_verify_their_user() {
+    let server = Server::new().await;
+    let ada = server.site.user("ada", None).await;
+    let device = server.site.device(ada).await;
+    for passkey in [None, Some(Passkey { credential_id: vec![1], credential: "{}".to_owned() })] {
+        let can = passkey.is_some();
+        server.site.write(Write::SetPasskey { id: device.id, passkey }).await;
+        let listed = server.done("GET", "devices", Value::Null).await;
+        assert_eq!(listed[0]["user_verification"], json!(can));
+    }
+}
+
+#[tokio::test]
+async fn resources_ask_for_user_verification() {
+    let server = Server::new().await;
+    let body = |asks: &str| json!({"clients": ["10.0.0.1"], "generate_secret": true, "name": "vpn", "user_verification": asks});
+    server.refused("POST", "resources", body("always"), AdminCode::Malformed).await;
+    let made = server.done("POST", "resources", body("required")).await;
+    assert_eq!((&made["user_verification"], &made["warnings"]), (&json!("required"), &json!([])));
+    let (_, detail) = server.last().await;
+    assert_eq!(detail["after"]["user_verification"], "required");
+    let untouched = server.done("PATCH", "resources/vpn", json!({"answer_by": 30})).await;
+    assert_eq!(untouched["user_verification"], "required");
+    for asks in ["preferred", "off"] {
+        let set = server.done("PATCH", "resources/vpn", json!({"user_verification": asks})).await;
+        assert_eq!(set["user_verification"], asks);
+    }
+    server.refused("PATCH", "resources/vpn", json!({"user_verification": "none"}), AdminCode::Malformed).await;
 }
 
 fn corp() -> Value {

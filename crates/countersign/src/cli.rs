@@ -314,6 +314,10 @@ pub(crate) struct AddResource {
     /// What becomes of a request that repeats a waiting login: join (it takes it over), collide (both are refused)
     #[arg(long, value_enum, default_value = "join")]
     pub(crate) retries: Retries,
+    /// Whether the phone verifies its user, by fingerprint, face or PIN, before a Verify: off, preferred (where the phone
+    /// is set up for it), required (users without such a phone cannot log on by phone)
+    #[arg(long, value_enum, default_value = "off")]
+    pub(crate) user_verification: UserVerification,
 }
 
 #[derive(Args)]
@@ -321,6 +325,7 @@ pub(crate) struct AddResource {
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
     "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory",
     "allow_groups", "allow_all_groups", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
+    "user_verification",
 ]))]
 pub(crate) struct SetResource {
     #[command(flatten)]
@@ -364,6 +369,9 @@ pub(crate) struct SetResource {
     /// What becomes of a request that repeats a waiting login
     #[arg(long, value_enum)]
     pub(crate) retries: Option<Retries>,
+    /// Whether the phone verifies its user before a Verify
+    #[arg(long, value_enum)]
+    pub(crate) user_verification: Option<UserVerification>,
 }
 
 macro_rules! words {
@@ -390,6 +398,7 @@ words!(DirectoryKind {
     /// Any other: OpenLDAP, 389, FreeIPA
     Ldap = "ldap",
 });
+words!(UserVerification { Off = "off", Preferred = "preferred", Required = "required", });
 words!(Retries { Join = "join", Collide = "collide", });
 
 #[derive(Subcommand)]

@@ -243,7 +243,10 @@ fn users_activations_resources_and_audit_from_beginning_to_end() {
         let shown = folder.done(arguments, "");
         assert!(shown.contains("127.0.0.1/32") && !shown.contains(&secret), "{shown}");
     }
+    let shown = folder.done(&["resource", "set", "vpn", "--user-verification", "preferred"], "");
+    assert!(shown.contains("user verification") && shown.contains("preferred"), "{shown}");
     let set = folder.ask(&["resource", "set", "vpn", "--answer-by", "30", "--no-require-message-authenticator"], "");
+    assert_eq!(set["user_verification"], "preferred");
     assert_eq!((&set["answer_by"], &set["require_message_authenticator"]), (&30.into(), &false.into()));
     assert!(set["warnings"][0].as_str().unwrap().contains("CVE-2024-3596"));
 

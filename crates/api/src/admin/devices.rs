@@ -30,6 +30,8 @@ pub struct DeviceView {
     pub key: String,
     /// Whether it can be woken by a push: it has subscribed, and pushes are sent.
     pub push: bool,
+    /// Whether it can verify its user: it has registered an authenticator.
+    pub user_verification: bool,
     /// When it was activated.
     pub created_at: String,
 }
@@ -44,6 +46,7 @@ impl DeviceView {
             state: device.state.as_str().to_owned(),
             key: device.key.thumbprint.clone(),
             push: device.push.is_some() && api.facts.pushes(),
+            user_verification: device.passkey.is_some(),
             created_at: device.created_at.to_rfc3339(),
         }
     }

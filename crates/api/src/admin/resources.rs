@@ -7,11 +7,13 @@ use std::sync::Arc;
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_domain::{
     ClientId, Commit, DirectoryId, EventKind, HostileText, Network, Primary, RadiusClient, Resource, ResourceId,
-    ResourceKind, Retries, Secret, Write,
+    ResourceKind, Retries, Secret, UserVerification, Write,
 };
 use countersign_radius::{SecretPolicyError, SecretStrength, SharedSecret};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use crate::device::can_verify_users;
 
 use super::{
     Actor, AdminApi, AdminCode, AdminProblem, check_shown,
@@ -43,6 +45,8 @@ pub struct ResourceView {
     pub answer_by: u64,
     /// What becomes of a retry under a new identifier: `join` or `collide`.
     pub retries: String,
+    /// Whether the phone verifies its user before a Verify: `off`, `preferred` or `required`.
+    pub user_verification: String,
     /// When it was added.
     pub created_at: String,
 }
@@ -83,6 +87,8 @@ pub(super) struct AddResource {
     answer_by: Option<u64>,
     #[serde(default)]
     retries: Option<String>,
+    #[serde(default)]
+    user_verification: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +115,8 @@ pub(super) struct SetResource {
     answer_by: Option<u64>,
     #[serde(default)]
     retries: Option<String>,
+    #[serde(default)]
+    user_verification: Option<String>,
 }
 
 type WithClients = (Resource, Vec<RadiusClient>);
@@ -125,6 +133,7 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         require_message_authenticator: clients.iter().all(|client| client.require_message_authenticator),
         answer_by: resource.answer_by.as_secs(),
         retries: resource.retries.as_str().to_owned(),
+        user_verification: verification_word(resource.policy.user_verification).to_owned(),
         created_at: resource.created_at.to_rfc3339(),
     }
 }
@@ -142,6 +151,7 @@ fn facts(api: &AdminApi, resource: &Resource, client: &RadiusClient, secret: &st
         "require_message_authenticator": client.require_message_authenticator,
         "answer_by": resource.answer_by.as_secs(),
         "retries": resource.retries.as_str(),
+        "user_verification": verification_word(resource.policy.user_verification),
     })
 }
 
@@ -172,6 +182,16 @@ impl AdminApi {
             }
         }
         Ok(out)
+    }
+
+    /// Phones can verify nobody for a server that has no name.
+    fn verification_warning(&self, resource: &Resource) -> Option<String> {
+        let asks = resource.policy.user_verification != UserVerification::None;
+        (asks && !can_verify_users(&self.issuer.origin)).then(|| {
+            "user verification needs a name in [app] url: under an IP address no phone can verify its user, and with \
+             required nobody gets in by phone"
+                .to_owned()
+        })
     }
 
     async fn resource(&self, name: &str) -> Result<WithClients, AdminProblem> {
@@ -319,6 +339,22 @@ fn primary(word: &str) -> Result<Primary, AdminProblem> {
     })
 }
 
+const fn verification_word(asks: UserVerification) -> &'static str {
+    match asks {
+        UserVerification::None => "off",
+        UserVerification::Preferred => "preferred",
+        UserVerification::Required => "required",
+    }
+}
+
+fn verification(word: &str) -> Result<UserVerification, AdminProblem> {
+    let all = [UserVerification::None, UserVerification::Preferred, UserVerification::Required];
+    all.into_iter().find(|asks| verification_word(*asks) == word).ok_or_else(|| {
+        let shown = HostileText::from(word);
+        AdminProblem::new(AdminCode::Malformed, format!("user verification is off, preferred or required, not {shown}"))
+    })
+}
+
 /// Names of groups, each once.
 fn groups(named: Vec<String>) -> Result<Vec<String>, AdminProblem> {
     const MOST: usize = 32;
@@ -430,7 +466,8 @@ pub(super) async fn add(
     let now = api.desk.clock().now();
     let entropy = &**api.desk.entropy();
     let primary = new.primary.as_deref().map_or(Ok(Primary::Local), primary)?;
-    let resource = Resource {
+    let asks = new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
+    let mut resource = Resource {
         kind,
         directory: api.directory_id(new.directory.as_deref()).await?,
         allow_groups: groups(new.allow_groups)?,
@@ -438,6 +475,7 @@ pub(super) async fn add(
         answer_by: new.answer_by.map_or(Ok(Resource::ANSWER_BY_DEFAULT), answer_by)?,
         ..Resource::new(ResourceId::new(now, entropy), &new.name, primary, now)
     };
+    resource.policy.user_verification = asks;
     let client = RadiusClient {
         id: ClientId::new(now, entropy),
         name: resource.name.clone(),
@@ -452,6 +490,7 @@ pub(super) async fn add(
         api.change(actor, EventKind::ResourceAdded, None::<&()>, Some(&facts(&api, &resource, &client, "(set)")));
     (event.resource, event.client) = (Some(resource.id), Some(client.id));
     let mut warnings = warnings(&resource, &client);
+    warnings.extend(api.verification_warning(&resource));
     warnings.extend(api.group_warnings(&resource).await?);
     warnings.extend(made.warning);
     let changed = ResourceChanged {
@@ -501,6 +540,9 @@ pub(super) async fn set(
     if let Some(word) = new.retries {
         resource.retries = retries(&word)?;
     }
+    if let Some(word) = new.user_verification {
+        resource.policy.user_verification = verification(&word)?;
+    }
     if let Some(seconds) = new.answer_by {
         resource.answer_by = answer_by(seconds)?;
     }
@@ -517,6 +559,7 @@ pub(super) async fn set(
         shown = made.shown;
         said.extend(made.warning);
     }
+    said.extend(api.verification_warning(&resource));
     said.extend(api.group_warnings(&resource).await?);
     let replaced = client.secret != client_before.secret;
     let changed = ResourceChanged {

@@ -37,6 +37,7 @@ use countersign_device_protocol::{endpoint::BASE_PATH, problem::ErrorCode, proof
 pub use api::{DeviceApi, DeviceApiError};
 pub use push::PushServices;
 use refusal::Refusal;
+pub(crate) use relying_party::can_verify_users;
 
 /// One path and what it takes.
 type Route = (&'static str, fn() -> MethodRouter<DeviceApi>);

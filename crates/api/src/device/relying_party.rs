@@ -43,6 +43,11 @@ pub(super) enum Fault {
 /// This server, as authenticators know it.
 pub(super) struct RelyingParty(Webauthn);
 
+/// Whether phones can verify their users for a server of this address: not under an IP address (C108).
+pub(crate) fn can_verify_users(origin: &Origin) -> bool {
+    RelyingParty::new(origin).is_some()
+}
+
 /// A registration under way, and the algorithms that it may use.
 pub(super) struct Begun {
     pub(super) state: PasskeyRegistration,

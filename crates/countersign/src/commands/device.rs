@@ -43,6 +43,10 @@ pub(crate) async fn run(command: DeviceCommand, data: &Path, output: Output) -> 
     Ok(())
 }
 
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
+
 pub(super) fn table(devices: &[DeviceView], output: Output) {
     let rows: Vec<_> = devices
         .iter()
@@ -53,13 +57,14 @@ pub(super) fn table(devices: &[DeviceView], output: Output) {
                 device.name.clone(),
                 device.platform.clone(),
                 device.state.clone(),
-                if device.push { "yes" } else { "no" }.to_owned(),
+                yes(device.push),
+                yes(device.user_verification),
                 device.created_at.clone(),
             ]
         })
         .collect();
     output.table(
-        &["DEVICE", "USER", "NAME", "PLATFORM", "STATE", "PUSH", "ADDED"],
+        &["DEVICE", "USER", "NAME", "PLATFORM", "STATE", "PUSH", "VERIFIES USER", "ADDED"],
         &rows,
         "no devices: countersign activation issue USER adds one",
     );

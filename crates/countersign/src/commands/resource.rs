@@ -51,6 +51,7 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "require_message_authenticator": !new.no_require_message_authenticator,
         "answer_by": new.answer_by,
         "retries": new.retries.word(),
+        "user_verification": new.user_verification.word(),
     });
     if let (true, Some(body)) = (new.secret_stdin, body.as_object_mut()) {
         body.insert("secret".to_owned(), Value::String(from_stdin("shared secret")?.to_string()));
@@ -76,6 +77,7 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("allow_groups", new.allow_all_groups.then(|| Value::Array(Vec::new())));
     put("answer_by", new.answer_by.map(Value::from));
     put("retries", new.retries.map(|retries| retries.word().into()));
+    put("user_verification", new.user_verification.map(|asks| asks.word().into()));
     put("require_message_authenticator", new.require_message_authenticator.then_some(Value::Bool(true)));
     put("require_message_authenticator", new.no_require_message_authenticator.then_some(Value::Bool(false)));
     put("generate_secret", new.generate_secret.then_some(Value::Bool(true)));
@@ -124,6 +126,7 @@ fn print(resource: &ResourceView, output: Output) {
         ("message-authenticator", required(resource).to_owned()),
         ("answer by", format!("{} s", resource.answer_by)),
         ("retries", resource.retries.clone()),
+        ("user verification", resource.user_verification.clone()),
         ("added", resource.created_at.clone()),
         ("id", resource.id.clone()),
     ]);
