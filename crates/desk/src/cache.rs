@@ -65,8 +65,9 @@ impl Change {
                     limits: limits.clone(),
                 })),
                 Write::BurnTotpStep { device, step } => rows.push(Row::Step(*device, *step)),
-                // Challenges are not kept here.
-                Write::OpenChallenge(_)
+                // Challenges are not kept here, and a condition changes nothing.
+                Write::RequireActive(_)
+                | Write::OpenChallenge(_)
                 | Write::CloseChallenge { .. }
                 | Write::ReassignChallenge { .. }
                 | Write::ReportChallenge { .. } => {}

@@ -686,6 +686,7 @@ impl Touched {
                 | Write::CloseChallenge { .. }
                 | Write::ReassignChallenge { .. }
                 | Write::ReportChallenge { .. }
+                | Write::RequireActive(_)
                 | Write::AddActivation(_)
                 | Write::CountWrongSecret(_)
                 | Write::RedeemActivation { .. }

@@ -80,6 +80,8 @@ pub enum Write {
         /// The step.
         step: u64,
     },
+    /// Changes nothing. Condition: the device is active, and its user enabled.
+    RequireActive(DeviceId),
     /// Adds a user. Condition: of those who were added here nobody has the name in any spelling; of those from the same
     /// directory nobody is the same entry, and that directory exists.
     AddUser(User),

@@ -26,13 +26,13 @@ enum Target {
     Step(DeviceId),
 }
 
-/// The row that a hot write changes; `None` for all others.
+/// The row that a hot write changes or rests on; `None` for all others.
 fn target(write: &Write) -> Option<Target> {
     match write {
         Write::OpenChallenge(challenge) => Some(Target::Challenge(challenge.id)),
         Write::CloseChallenge { id, .. } | Write::ReassignChallenge { id, .. } => Some(Target::Challenge(*id)),
         Write::SetLimits { scope, .. } => Some(Target::Limits(*scope)),
-        Write::BurnTotpStep { device, .. } => Some(Target::Step(*device)),
+        Write::BurnTotpStep { device, .. } | Write::RequireActive(device) => Some(Target::Step(*device)),
         _ => None,
     }
 }
@@ -224,6 +224,7 @@ impl Guards {
             Write::BurnTotpStep { device, step } => {
                 self.steps.get(device).is_some_and(|last| last < step) && i64::try_from(*step).is_ok()
             }
+            Write::RequireActive(device) => self.steps.get(device).is_some(),
             _ => false,
         }
     }
@@ -362,6 +363,8 @@ impl Pending {
                 Write::BurnTotpStep { device, step } => {
                     self.steps.push(|row| bind!(row; octets(device.as_uuid()), i64::try_from(*step)?))?;
                 }
+                // Judged, and there is nothing to write.
+                Write::RequireActive(_) => {}
                 _ => return Err(unavailable(&"a write is not of the kind that is made in bulk")),
             }
         }

@@ -61,7 +61,8 @@ pub(crate) async fn write(conn: &mut SqliteConnection, write: &Write, sealer: Se
         | Write::CloseChallenge { .. }
         | Write::ReassignChallenge { .. }
         | Write::SetLimits { .. }
-        | Write::BurnTotpStep { .. } => return one_hot(conn, write).await,
+        | Write::BurnTotpStep { .. }
+        | Write::RequireActive(_) => return one_hot(conn, write).await,
         Write::ReportChallenge { id, device, at } => changed!(
             conn,
             "UPDATE challenges SET reported_by = ?2, reported_at = ?3 \

@@ -58,6 +58,7 @@ macro_rules! conformance_tests {
             every_write_is_all_or_nothing
             an_empty_commit_holds
             the_place_of_the_first_failed_condition_is_told
+            s15_who_may_not_log_on_any_more_is_told_from_who_may
             s01_one_decision_closes_a_challenge_once
             s97_of_many_closings_one_wins
             s14_nothing_is_approved_after_its_end
@@ -585,6 +586,30 @@ pub async fn the_place_of_the_first_failed_condition_is_told(backend: &dyn Backe
     holds(&*store, vec![burn(6), burn(7), limits(1), limits(2)]).await;
     let snapshot = store.snapshot(user.id).await.unwrap().unwrap();
     assert_eq!((snapshot.devices[0].totp_last_step, snapshot.limits[0].version), (7, 3));
+    store.close().await;
+}
+
+/// A condition without a change: the device is active, and its user enabled.
+pub async fn s15_who_may_not_log_on_any_more_is_told_from_who_may(backend: &dyn Backend) {
+    let Peopled { maker, store, user, device } = peopled(backend).await;
+    let require = || vec![Write::RequireActive(device.id)];
+    holds(&*store, require()).await;
+    // Beside a change of its row, and beside what is not written in bulk.
+    holds(&*store, vec![Write::BurnTotpStep { device: device.id, step: 5 }, Write::RequireActive(device.id)]).await;
+    holds(&*store, vec![Write::MarkDeviceSeen(device.id), Write::RequireActive(device.id)]).await;
+    refused(&*store, vec![Write::RequireActive(DeviceId::new(NOW, maker.entropy()))], 0).await;
+    for (shut, open) in [
+        (Write::SetUserEnabled { id: user.id, enabled: false }, Write::SetUserEnabled { id: user.id, enabled: true }),
+        (
+            Write::SetDeviceState { id: device.id, from: DeviceState::Active, to: DeviceState::Suspended },
+            Write::SetDeviceState { id: device.id, from: DeviceState::Suspended, to: DeviceState::Active },
+        ),
+    ] {
+        holds(&*store, vec![shut]).await;
+        refused(&*store, require(), 0).await;
+        holds(&*store, vec![open]).await;
+        holds(&*store, require()).await;
+    }
     store.close().await;
 }
 
