@@ -57,7 +57,7 @@ impl Default for DeskConfig {
 /// A verdict for a door.
 #[derive(Debug, Clone)]
 pub struct DoorVerdict {
-    /// The login.
+    /// The request that it answers.
     pub login: LoginId,
     /// What to tell the client.
     pub verdict: Verdict,
@@ -259,8 +259,12 @@ impl Desk {
         LoginId::new(self.clock.now(), &*self.entropy)
     }
 
-    /// Hands in a login. Exactly one verdict follows.
+    /// Hands in a login, or an answer to a question. Exactly one verdict on it follows.
     pub fn login(self: &Arc<Self>, request: LoginRequest) {
+        if request.state.is_some() {
+            // Whose it is, is known since the question.
+            return self.drive(Event::Answered { request: Box::new(request) });
+        }
         if let Some(directory) = request.resource.directory {
             return self.login_in(directory, request);
         }
@@ -303,12 +307,12 @@ impl Desk {
         self.drive(Event::Start { request: Box::new(request), subject });
     }
 
-    /// A retransmission of a login without an answer was heard.
-    pub fn heard(self: &Arc<Self>, login: LoginId) {
-        self.drive(Event::Heard(login));
+    /// A retransmission of a request without an answer was heard.
+    pub fn heard(self: &Arc<Self>, request: LoginId) {
+        self.drive(Event::Heard(request));
     }
 
-    /// A newer request took the place of this login on the wire (RFC 5080 section 2.2.2).
+    /// A newer request took the place of this one on the wire (RFC 5080 section 2.2.2).
     pub fn superseded(self: &Arc<Self>, login: LoginId) {
         if let Some(given_up) = self.lock().naming.get_mut(&login) {
             *given_up = true;
@@ -344,6 +348,11 @@ impl Desk {
     /// Whether a challenge is pending.
     pub fn is_pending(&self, challenge: ChallengeId) -> bool {
         self.hub.is_pending(challenge)
+    }
+
+    /// Whether a device has got the code of a challenge that waits for it to be typed.
+    pub fn has_shown_code(&self, challenge: ChallengeId) -> bool {
+        self.hub.has_shown_code(challenge)
     }
 
     /// The challenges of all users as they are opened, for whoever wakes their devices. At most `backlog` wait to be

@@ -26,6 +26,8 @@ pub(crate) struct Hub {
 #[derive(Default)]
 struct Inner {
     pending: HashMap<ChallengeId, Arc<Challenge>>,
+    /// Those whose code a device has got: nobody need be asked about them any more, and they have not ended.
+    shown: HashMap<ChallengeId, Arc<Challenge>>,
     by_device: HashMap<DeviceId, Vec<ChallengeId>>,
     listeners: HashMap<DeviceId, Vec<mpsc::Sender<Notice>>>,
     taps: Vec<Tap>,
@@ -104,6 +106,10 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).pending.contains_key(&challenge)
     }
 
+    pub(crate) fn has_shown_code(&self, challenge: ChallengeId) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).shown.contains_key(&challenge)
+    }
+
     pub(crate) fn publish(&self, notice: &Notice) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let devices = match notice {
@@ -115,16 +121,20 @@ impl Hub {
                 inner.taps.retain(|tap| tap.tell(challenge));
                 challenge.devices.clone()
             }
-            // Those who were asked are told, whatever has become of them since.
-            Notice::Closed { id, devices, .. } => match inner.pending.remove(id) {
-                Some(challenge) => {
-                    for device in &challenge.devices {
-                        inner.no_longer_pending(*device, *id);
-                    }
-                    challenge.devices.clone()
+            Notice::CodeShown(id) => {
+                if let Some(challenge) = inner.no_longer_pending(*id) {
+                    inner.shown.insert(*id, challenge);
                 }
-                None => devices.clone(),
-            },
+                return;
+            }
+            // Those who were asked are told, whatever has become of them since.
+            Notice::Closed { id, devices, .. } => {
+                let shown = inner.shown.remove(id);
+                match inner.no_longer_pending(*id).or(shown) {
+                    Some(challenge) => challenge.devices.clone(),
+                    None => devices.clone(),
+                }
+            }
         };
         for device in devices {
             let Some(listeners) = inner.listeners.get_mut(&device) else { continue };
@@ -147,12 +157,16 @@ impl Inner {
         ids.iter().filter_map(|id| self.pending.get(id)).cloned().collect()
     }
 
-    fn no_longer_pending(&mut self, device: DeviceId, challenge: ChallengeId) {
-        if let Some(ids) = self.by_device.get_mut(&device) {
-            ids.retain(|id| *id != challenge);
-            if ids.is_empty() {
-                self.by_device.remove(&device);
+    fn no_longer_pending(&mut self, id: ChallengeId) -> Option<Arc<Challenge>> {
+        let challenge = self.pending.remove(&id)?;
+        for device in &challenge.devices {
+            if let Some(ids) = self.by_device.get_mut(device) {
+                ids.retain(|pending| *pending != id);
+                if ids.is_empty() {
+                    self.by_device.remove(device);
+                }
             }
         }
+        Some(challenge)
     }
 }

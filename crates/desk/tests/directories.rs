@@ -116,12 +116,14 @@ impl House {
             resource: Arc::clone(&self.resource),
             client: self.client,
             client_name: "nas".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: name.into(),
             credential: password
                 .map_or(Credential::None, |text| Credential::Password(Secret::new(text.as_bytes().to_vec()))),
             source: Source::default(),
             retry: RetryKey::default(),
+            state: None,
         });
     }
 

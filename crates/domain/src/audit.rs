@@ -32,10 +32,16 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A login waits for a device.
+    /// A login waits for a device, or for an answer at its prompt.
     LoginChallenged = "login.challenged",
+    /// What was typed at the prompt of a login was wrong, and the login goes on; `reason` says how.
+    LoginAskedAgain = "login.asked_again",
     /// A login ended: `result` and `reason` say how.
     LoginEnded = "login.ended",
+    /// A device said Verify and got the code that is to be typed at the prompt.
+    ChallengeCodeShown = "challenge.code_shown",
+    /// A device said Verify with the right number; the login goes on when its prompt is answered.
+    ChallengeApproved = "challenge.approved",
     /// A challenge was reported after its end.
     ChallengeReported = "challenge.reported",
     /// A user opened a sign-in window; `detail` holds its identifier, here and below.

@@ -47,7 +47,9 @@ pub use ids::{
 pub use limits::{
     LastApproval, LimitScope, Limits, OTP_POLICY, PASSWORD_POLICY, PushVerdict, ScopedLimits, Throttle, ThrottlePolicy,
 };
-pub use login::{Credential, Door, Grant, LoginRequest, LoginResult, Question, Reason, RetryKey, Source, Verdict};
+pub use login::{
+    ChapResponse, Credential, Door, Grant, LoginRequest, LoginResult, Question, Reason, RetryKey, Source, Verdict,
+};
 pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, newest_step, split_appended_code, totp};
 pub use outside::{Clock, Entropy};
 pub use policy::{Charset, Expects, MatchAttribute, MatchRule, Methods, Policy, ReplyAttribute, ReplyRule};

@@ -1,3 +1,4 @@
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use crate::{ClientId, HostileText, LoginId, ReplyAttribute, Resource, Secret, Trust};
@@ -13,6 +14,8 @@ pub struct LoginRequest {
     pub client: ClientId,
     /// The client as an administrator knows it: its address.
     pub client_name: String,
+    /// The address that the request came from.
+    pub peer: IpAddr,
     /// By which door.
     pub door: Door,
     /// The user name as it came.
@@ -23,6 +26,8 @@ pub struct LoginRequest {
     pub source: Source,
     /// What a retry of the same login repeats.
     pub retry: RetryKey,
+    /// Of an answer to a [`Question`]: State as it came (RFC 2865 section 5.24). It may hold anything.
+    pub state: Option<Vec<u8>>,
 }
 
 /// A protocol front end.
@@ -48,6 +53,49 @@ pub enum Credential {
     None,
     /// A password, a code, or a password with a code behind it; what it is depends on the resource.
     Password(Secret),
+    /// Proof of a password that does not show it.
+    Chap(ChapResponse),
+}
+
+/// A CHAP response (RFC 1994 section 4.1): only somebody who has the password itself can check it.
+#[derive(Clone)]
+pub struct ChapResponse {
+    octets: Secret,
+    matches: Arc<MatchesPassword>,
+}
+
+type MatchesPassword = dyn Fn(&[u8]) -> bool + Send + Sync;
+
+impl ChapResponse {
+    /// From the octets of the response with what it answers, and a function that says whether it is the response of
+    /// somebody who has a password.
+    pub fn new(octets: Secret, matches: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        Self { octets, matches: Arc::new(matches) }
+    }
+
+    /// What tells one response from another.
+    pub const fn octets(&self) -> &Secret {
+        &self.octets
+    }
+
+    /// Whether it is the response of somebody who has this password.
+    pub fn is_of(&self, password: &Secret) -> bool {
+        (self.matches)(password.expose())
+    }
+}
+
+impl PartialEq for ChapResponse {
+    fn eq(&self, other: &Self) -> bool {
+        self.octets == other.octets
+    }
+}
+
+impl Eq for ChapResponse {}
+
+impl core::fmt::Debug for ChapResponse {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("ChapResponse(…)")
+    }
 }
 
 /// Where the person who logs on sits.

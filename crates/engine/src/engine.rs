@@ -1,3 +1,5 @@
+mod outcome;
+
 use core::time::Duration;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -5,27 +7,27 @@ use std::{
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ClientId, ClosingState, Credential, Door, Entropy, LoginId, LoginRequest, PASSWORD_POLICY,
-    Reason, ResourceId, UserSnapshot, Verdict,
+    Challenge, ClientId, ClosingState, Credential, Entropy, LoginId, LoginRequest, PASSWORD_POLICY, Reason, ResourceId,
+    ThrottlePolicy, UserId, UserSnapshot, Verdict,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::{
-    Against, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, Subject,
+    CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, Subject,
     brake::Brake,
     checks::Checks,
     lane::{Busy, LaneState, Work},
-    live::{Heard, Live, Pending, Stage},
+    live::{Heard, Live, Stage, Turn},
     steps::{self, After, Step, View},
 };
 
 /// How much may be open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Logins without a verdict, all clients together.
+    /// Logins that have not ended, all clients together.
     pub logins: usize,
-    /// Logins without a verdict of one client.
+    /// Logins of one client that have not ended.
     pub logins_per_client: usize,
     /// Unapproved pushes of one resource with primary `none` in ten minutes that stop pushes there for fifteen.
     pub unapproved_per_resource: usize,
@@ -40,9 +42,9 @@ impl Default for Bounds {
 /// What is open now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Logins without a verdict.
+    /// Logins that have not ended.
     pub logins: usize,
-    /// Of these, waiting for a device.
+    /// Of these, waiting for a device or for an answer at their prompt.
     pub pending: usize,
 }
 
@@ -52,6 +54,10 @@ pub struct Engine {
     /// Key of the HMAC under which credentials are compared; never leaves memory.
     key: [u8; 32],
     live: HashMap<LoginId, Live>,
+    /// Logins whose newest request is not the one that they began with, by that request.
+    requests: HashMap<LoginId, LoginId>,
+    /// Logins whose prompts have not been answered, by State.
+    states: HashMap<[u8; 16], LoginId>,
     lanes: HashMap<Lane, LaneState>,
     per_client: HashMap<ClientId, usize>,
     /// When something is due, by the monotonic clock.
@@ -74,6 +80,8 @@ impl Engine {
             bounds,
             key: entropy.octets(),
             live: HashMap::new(),
+            requests: HashMap::new(),
+            states: HashMap::new(),
             lanes: HashMap::new(),
             per_client: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -87,8 +95,9 @@ impl Engine {
     pub fn handle(&mut self, now: Now, event: Event, entropy: &dyn Entropy, out: &mut Vec<Effect>) {
         match event {
             Event::Start { request, subject } => self.start(now, *request, subject, out),
-            Event::Heard(login) => self.heard(now, login, out),
-            Event::Superseded(login) => self.give_up(login, Reason::Superseded, out),
+            Event::Answered { request } => self.answered(now, *request, out),
+            Event::Heard(request) => self.heard(now, request, out),
+            Event::Superseded(request) => self.superseded(request, out),
             Event::PrimaryChecked { login, outcome } => {
                 // Of a login that has ended a directory has counted the wrong password all the same.
                 let lane = self.lane_of(login).or_else(|| self.checks.of(login).map(|(user, _)| Lane::User(user)));
@@ -133,12 +142,35 @@ impl Engine {
                 return;
             }
         };
+        self.admit(now, request, user, policy, refused, out);
+    }
+
+    /// Begins a login, or refuses it for `refused`.
+    fn admit(
+        &mut self,
+        now: Now,
+        request: LoginRequest,
+        user: Option<UserId>,
+        policy: ThrottlePolicy,
+        refused: Option<(Reason, Option<&'static str>)>,
+        out: &mut Vec<Effect>,
+    ) {
+        let login = request.id;
         let of_client = self.per_client.entry(request.client).or_default();
         let full = *of_client >= self.bounds.logins_per_client || self.live.len() >= self.bounds.logins;
         *of_client += 1;
-        let credential = self.fingerprint(&request.credential);
-        let live =
-            Live { request, user, policy, credential, started: now, stage: Stage::Checking, heard: Heard::default() };
+        let live = Live {
+            credential: self.fingerprint(&request.credential),
+            request,
+            user,
+            policy,
+            started: now,
+            turn: Turn::Ours(login),
+            round: now.monotonic,
+            stage: Stage::Checking,
+            talk: None,
+            heard: Heard::default(),
+        };
         self.live.insert(login, live);
         let refused = if full { Some((Reason::Limited, None)) } else { refused };
         if let Some((reason, detail)) = refused {
@@ -150,23 +182,77 @@ impl Engine {
         }
     }
 
-    fn heard(&mut self, now: Now, login: LoginId, out: &mut Vec<Effect>) {
-        let Some(live) = self.live.get_mut(&login) else { return };
-        match live.stage {
-            Stage::TakenOver => {
+    /// An answer to a question. One that belongs to no question, or does not come from where that went, is refused as a
+    /// login of its own and touches nothing else (S46).
+    fn answered(&mut self, now: Now, request: LoginRequest, out: &mut Vec<Effect>) {
+        let state = request.state.as_deref().and_then(|state| <[u8; 16]>::try_from(state).ok());
+        let asked = state.and_then(|state| Some((state, *self.states.get(&state)?)));
+        let asked = asked.and_then(|(state, login)| Some((state, login, self.live.get(&login)?)));
+        let (reason, detail, heard) = match asked {
+            Some((_, _, live)) if !live.is_answered_by(&request) => (Reason::Expired, Some("foreign_state"), None),
+            Some((_, login, Live { stage: Stage::TakenOver, user: Some(user), .. })) => {
+                (Reason::Collision, None, Some((*user, login)))
+            }
+            Some((state, login, Live { turn: Turn::Theirs(_), user: Some(user), .. })) if !self.is_late(now, login) => {
+                let user = *user;
+                self.states.remove(&state);
+                self.turn_to(login, now, request.id);
+                self.enqueue(Lane::User(user), Work::Answer(login, request.credential), out);
+                return;
+            }
+            Some(_) | None => (Reason::Expired, Some("unknown_state"), None),
+        };
+        self.admit(now, request, None, PASSWORD_POLICY, Some((reason, detail)), out);
+        if let Some((user, login)) = heard {
+            self.enqueue(Lane::User(user), Work::HeardAgain(login), out);
+        }
+    }
+
+    fn is_late(&self, now: Now, login: LoginId) -> bool {
+        self.live.get(&login).is_none_or(|live| live.prompt_until() <= now.monotonic)
+    }
+
+    /// A login has a newer request, which waits for a verdict.
+    fn turn_to(&mut self, login: LoginId, now: Now, request: LoginId) {
+        let before = self.live.get(&login).map(|live| live.turn.request());
+        if let Some(before) = before {
+            self.requests.remove(&before);
+        }
+        self.requests.insert(request, login);
+        self.adjust(login, |live| {
+            live.turn = Turn::Ours(request);
+            live.round = now.monotonic;
+            live.heard = Heard::default();
+        });
+    }
+
+    /// The login that a request belongs to.
+    fn login_of(&self, request: LoginId) -> LoginId {
+        self.requests.get(&request).copied().unwrap_or(request)
+    }
+
+    fn heard(&mut self, now: Now, request: LoginId, out: &mut Vec<Effect>) {
+        let login = self.login_of(request);
+        let Some(live) = self.live.get(&login) else { return };
+        match (&live.stage, live.turn) {
+            (Stage::TakenOver, _) => {
                 if let Some(user) = live.user {
                     self.enqueue(Lane::User(user), Work::HeardAgain(login), out);
                 }
             }
-            Stage::Checking | Stage::Pending(_) => {
-                if let Some(due) = due(live) {
-                    self.deadlines.remove(&(due, login));
-                }
-                live.heard.again(live.started.monotonic, now.monotonic);
-                if let Some(due) = due(live) {
-                    self.deadlines.insert((due, login));
-                }
+            (Stage::Checking | Stage::Pending(_) | Stage::Approved(_), Turn::Ours(newest)) if newest == request => {
+                self.adjust(login, |live| live.heard.again(live.round, now.monotonic));
             }
+            // It was answered, and the door had not heard of that yet.
+            (Stage::Checking | Stage::Pending(_) | Stage::Approved(_), _) => {}
+        }
+    }
+
+    /// The client has used the place of this request for another one, and will not see what it is told.
+    fn superseded(&mut self, request: LoginId, out: &mut Vec<Effect>) {
+        let login = self.login_of(request);
+        if self.live.get(&login).is_some_and(|live| live.turn.request() == request) {
+            self.give_up(login, Reason::Superseded, out);
         }
     }
 
@@ -184,8 +270,19 @@ impl Engine {
             }
             self.deadlines.remove(&(at, login));
             let Some(live) = self.live.get(&login) else { continue };
-            let expired = live.pending().is_some_and(|pending| pending.deadline <= now.monotonic);
-            self.give_up(login, if expired { Reason::Expired } else { Reason::Cancelled }, out);
+            let over = |end: Duration| end <= now.monotonic;
+            let expired = live.pending().is_some_and(|pending| over(pending.deadline))
+                || live.talk.as_ref().is_some_and(|talk| over(talk.until));
+            if expired {
+                self.give_up(login, Reason::Expired, out);
+            } else if live.talk.is_some()
+                && over(live.answer_by())
+                && let Some(lane) = self.lane_of(login)
+            {
+                self.enqueue(lane, Work::NotYet(login), out);
+            } else {
+                self.give_up(login, Reason::Cancelled, out);
+            }
         }
     }
 
@@ -344,109 +441,14 @@ impl Engine {
         self.advance(lane, out);
     }
 
-    fn carry_out(&mut self, now: Now, lane: Lane, step: After, out: &mut Vec<Effect>) {
-        match step {
-            After::CheckPrimary { login, against, password } => {
-                if let (Lane::User(user), Against::Directory { .. }) = (lane, &against)
-                    && let Some(live) = self.live.get(&login)
-                {
-                    self.checks.begin(login, user, live.policy);
-                }
-                out.push(Effect::CheckPrimary { login, against, password });
-            }
-            After::Ask { login, challenge, deadline } => {
-                self.set_pending(lane, login, Pending { challenge: challenge.id, takeovers: 0, deadline });
-                out.push(Effect::Publish(Notice::Opened(challenge)));
-            }
-            After::TakeOver { from, to } => self.take_over(lane, from, to, out),
-            After::End { login, verdict } => self.end(lane, login, verdict, out),
-            After::Closed { id, devices, state } => out.push(Effect::Publish(Notice::Closed { id, devices, state })),
-            After::Answer { ticket, answer } => out.push(Effect::Answer { ticket, answer }),
-            After::Unapproved { resource } => {
-                let most = self.bounds.unapproved_per_resource;
-                if self.brakes.entry(resource).or_default().count(now.monotonic, most) {
-                    let event = AuditEvent::alert(now.wall, "push_stopped_at_resource");
-                    out.push(Effect::Record(Box::new(AuditEvent { resource: Some(resource), ..event })));
-                }
-            }
-        }
-    }
-
-    fn set_pending(&mut self, lane: Lane, login: LoginId, pending: Pending) {
-        let Some(live) = self.live.get_mut(&login) else { return };
-        if let Some(due) = due(live) {
-            self.deadlines.remove(&(due, login));
-        }
-        live.stage = Stage::Pending(pending);
-        if let Some(due) = due(live) {
-            self.deadlines.insert((due, login));
-        }
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            state.open.push(login);
-        }
-    }
-
-    fn take_over(&mut self, lane: Lane, from: LoginId, to: LoginId, out: &mut Vec<Effect>) {
-        let Some(old) = self.live.get_mut(&from) else { return };
-        let Some(mut pending) = old.pending().cloned() else { return };
-        if let Some(due) = due(old) {
-            self.deadlines.remove(&(due, from));
-        }
-        old.stage = Stage::TakenOver;
-        let door = old.request.door;
-        pending.takeovers = pending.takeovers.saturating_add(1);
-        self.set_pending(lane, to, pending);
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            state.take_over(from, to);
-        }
-        let verdict = Verdict::Unanswered { reason: Reason::Superseded };
-        out.push(Effect::Verdict { login: from, door, verdict });
-    }
-
-    /// A login has its verdict. The logins that it spoke for are forgotten with it.
-    fn end(&mut self, lane: Lane, login: LoginId, verdict: Verdict, out: &mut Vec<Effect>) {
-        let door = self.forget(login);
-        let spoken_for = self.lanes.get_mut(&lane).map(|state| state.close(login)).unwrap_or_default();
-        for older in spoken_for {
-            self.forget(older);
-        }
-        if let Some(door) = door {
-            out.push(Effect::Verdict { login, door, verdict });
-        }
-    }
-
-    /// Takes a login out of all tables; the door that waits for it, if it was there.
-    fn forget(&mut self, login: LoginId) -> Option<Door> {
-        let live = self.live.remove(&login)?;
-        if let Some(due) = due(&live) {
-            self.deadlines.remove(&(due, login));
-        }
-        if let Some(count) = self.per_client.get_mut(&live.client()) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.per_client.remove(&live.client());
-            }
-        }
-        Some(live.request.door)
-    }
-
     fn fingerprint(&self, credential: &Credential) -> [u8; 32] {
         let octets = match credential {
             Credential::None => &[][..],
             Credential::Password(password) => password.expose(),
+            Credential::Chap(response) => response.octets().expose(),
         };
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return [0; 32] };
         mac.update(octets);
         mac.finalize().into_bytes().into()
-    }
-}
-
-/// When a login is due for an end: its challenge expires, or its client counts as gone.
-fn due(live: &Live) -> Option<Duration> {
-    let expires = live.pending().map(|pending| pending.deadline);
-    match (expires, live.heard.gone_at()) {
-        (Some(expires), Some(gone)) => Some(expires.min(gone)),
-        (Some(expires), None) => Some(expires),
-        (None, _) => None,
     }
 }

@@ -62,7 +62,12 @@ pub enum Event {
         /// Who it is about.
         subject: Subject,
     },
-    /// A door heard a retransmission of a login that has no answer yet.
+    /// A door has an answer to a [`countersign_domain::Question`]: a request with State.
+    Answered {
+        /// The request. Its identifier names the verdict on it; the login keeps that of its first request.
+        request: Box<LoginRequest>,
+    },
+    /// A door heard a retransmission of a request that has no answer yet.
     Heard(LoginId),
     /// A door got a newer request in the place of this one (RFC 5080 section 2.2.2).
     Superseded(LoginId),
@@ -215,10 +220,16 @@ pub enum CommitFault {
 }
 
 /// What a device is told about its decision, in the words of the device protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecisionAnswer {
     /// Taken, now or when the same was sent before.
     Taken(ClosingState),
+    /// Taken, now or when the same was sent before; this code is to be typed where the login is.
+    CodeShown(Secret),
+    /// Its code has been shown already, to this or another device.
+    CodeShownBefore,
+    /// The number is wrong, now or when the same was sent before; the login has been ended.
+    NumberWrong,
     /// No such challenge for this device.
     NotFound,
     /// It is over.
@@ -246,6 +257,8 @@ pub enum DecisionAnswer {
 pub enum Notice {
     /// Asked.
     Opened(Arc<Challenge>),
+    /// A device has got the code; the challenge waits for that to be typed, and no device need be asked any more.
+    CodeShown(ChallengeId),
     /// Over.
     Closed {
         /// Which.
@@ -289,7 +302,7 @@ pub enum Effect {
     Record(Box<AuditEvent>),
     /// Tell the door.
     Verdict {
-        /// The login.
+        /// The request: of a login whose prompt was asked, that of the newest answer.
         login: LoginId,
         /// Whose it is.
         door: Door,

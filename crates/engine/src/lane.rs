@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use countersign_domain::{ChallengeId, LoginId, Reason};
+use countersign_domain::{ChallengeId, Credential, LoginId, Reason};
 
 use crate::{PrimaryOutcome, Submission, steps::After};
 
@@ -9,7 +9,7 @@ use crate::{PrimaryOutcome, Submission, steps::After};
 pub(crate) struct LaneState {
     pub(crate) busy: Option<Busy>,
     pub(crate) queue: VecDeque<Work>,
-    /// Logins that wait for a device.
+    /// Logins that wait for a device, or for an answer at their prompt.
     pub(crate) open: Vec<LoginId>,
     /// Logins that a retry speaks for, each with the login that does.
     pub(crate) taken_over: Vec<(LoginId, LoginId)>,
@@ -58,6 +58,10 @@ pub(crate) enum Work {
     Begin(LoginId),
     /// Its password was checked.
     Password(LoginId, PrimaryOutcome),
+    /// Its prompt was answered.
+    Answer(LoginId, Credential),
+    /// The client will not wait any longer for a device to decide.
+    NotYet(LoginId),
     /// A device decided.
     Decide { ticket: u64, challenge: ChallengeId, submission: Box<Submission> },
     /// A login that is turned away at the door.
@@ -73,6 +77,8 @@ impl Work {
         match self {
             Self::Begin(login)
             | Self::Password(login, _)
+            | Self::Answer(login, _)
+            | Self::NotYet(login)
             | Self::Refuse(login, ..)
             | Self::End(login, _)
             | Self::HeardAgain(login) => Some(*login),

@@ -1,6 +1,9 @@
 use core::time::Duration;
 
-use countersign_domain::{ChallengeId, ClientId, LoginId, LoginRequest, Retries, ThrottlePolicy, UserId};
+use countersign_domain::{
+    ChallengeId, ClientId, DecisionRecord, DeviceId, LoginId, LoginRequest, NumberMode, Retries, Secret,
+    ThrottlePolicy, Timestamp, UserId,
+};
 
 use crate::Now;
 
@@ -14,16 +17,41 @@ pub(crate) struct Live {
     /// HMAC of the credential under a key that lives in memory only.
     pub(crate) credential: [u8; 32],
     pub(crate) started: Now,
+    pub(crate) turn: Turn,
+    /// When the newest of its requests came in.
+    pub(crate) round: Duration,
     pub(crate) stage: Stage,
+    /// What its prompt has asked; `None` where there has been none.
+    pub(crate) talk: Option<Talk>,
+    /// Retransmissions of the newest of its requests.
     pub(crate) heard: Heard,
+}
+
+/// Whose turn it is in the talk between client and server; both name the newest request of the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The request waits for a verdict.
+    Ours(LoginId),
+    /// It was answered with a question, and the answer to that will be another request.
+    Theirs(LoginId),
+}
+
+impl Turn {
+    pub(crate) const fn request(self) -> LoginId {
+        match self {
+            Self::Ours(request) | Self::Theirs(request) => request,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Its first factor or its code is being checked.
+    /// No device is asked: its first factor or its code is being checked, or its prompt asks for something else.
     Checking,
     /// Its devices are asked.
     Pending(Pending),
+    /// A device has approved it, and the answer to its prompt has not come yet.
+    Approved(Approved),
     /// A retry speaks for it; hearing it again means that two clients are alive.
     TakenOver,
 }
@@ -31,10 +59,85 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) challenge: ChallengeId,
+    pub(crate) binding: Binding,
     /// How often a retry has taken the challenge over.
     pub(crate) takeovers: u8,
     /// The end of the challenge by the clock that nobody turns back.
     pub(crate) deadline: Duration,
+    /// The same as it is stored.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// What goes by way of the user's eyes from the login to the phone or back, so that an approval is for this login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// Nothing.
+    None,
+    /// The number that the prompt shows.
+    Typed(Secret),
+    /// The code that the phone shows, once it does.
+    CodeToPhone(Option<ShownCode>),
+}
+
+/// A code that a device has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShownCode {
+    pub(crate) code: Secret,
+    /// The Verify that it is the answer to.
+    pub(crate) to: DecisionRecord,
+    /// The word for what that showed of the person.
+    pub(crate) verification: Option<&'static str>,
+}
+
+impl Binding {
+    pub(crate) const fn mode(&self) -> NumberMode {
+        match self {
+            Self::None => NumberMode::None,
+            Self::Typed(_) => NumberMode::Typed,
+            Self::CodeToPhone(_) => NumberMode::CodeToPhone,
+        }
+    }
+
+    /// The number or code, where there is one.
+    pub(crate) const fn number(&self) -> Option<&Secret> {
+        match self {
+            Self::Typed(number) | Self::CodeToPhone(Some(ShownCode { code: number, .. })) => Some(number),
+            Self::None | Self::CodeToPhone(None) => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Approved {
+    pub(crate) challenge: ChallengeId,
+    pub(crate) device: DeviceId,
+    /// The word for what its Verify showed of the person.
+    pub(crate) verification: Option<&'static str>,
+}
+
+/// What has been asked at the prompt of a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Talk {
+    pub(crate) topic: Topic,
+    /// By which the answer to the newest question is known; good for one.
+    pub(crate) state: [u8; 16],
+    /// Questions so far.
+    pub(crate) asked: u8,
+    /// Wrong answers so far.
+    pub(crate) wrong: u8,
+    /// No answer counts from then on.
+    pub(crate) until: Duration,
+}
+
+/// What is asked at a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// In which way to go on.
+    Choice,
+    /// For a code: that of the challenge, that of the account list, or either.
+    Code,
+    /// For nothing but that the user says when the number is typed into the phone.
+    Number,
 }
 
 /// Retransmissions heard, from which it shows that the client has given up.
@@ -68,10 +171,58 @@ impl Heard {
 }
 
 impl Live {
+    /// A login with a prompt lives so long, whatever is asked in that time: no State and no challenge outlives it
+    /// (`security.md` section 4).
+    const PROMPT_LIFE: Duration = Duration::from_secs(120);
+
     pub(crate) const fn pending(&self) -> Option<&Pending> {
         match &self.stage {
             Stage::Pending(pending) => Some(pending),
-            Stage::Checking | Stage::TakenOver => None,
+            Stage::Checking | Stage::Approved(_) | Stage::TakenOver => None,
+        }
+    }
+
+    /// What binds the login to the challenge that it has or had.
+    pub(crate) fn mode(&self) -> NumberMode {
+        match &self.stage {
+            Stage::Pending(pending) => pending.binding.mode(),
+            Stage::Approved(_) => NumberMode::Typed,
+            Stage::Checking | Stage::TakenOver => NumberMode::None,
+        }
+    }
+
+    /// Until when its prompt may be answered.
+    pub(crate) fn prompt_until(&self) -> Duration {
+        self.talk.as_ref().map_or_else(|| self.started.monotonic.saturating_add(Self::PROMPT_LIFE), |talk| talk.until)
+    }
+
+    /// Whether `answer` may answer its prompt: it comes from where the question went, in the name that began (S46).
+    pub(crate) fn is_answered_by(&self, answer: &LoginRequest) -> bool {
+        let first = &self.request;
+        first.door == answer.door
+            && first.client == answer.client
+            && first.peer == answer.peer
+            && first.user_typed == answer.user_typed
+    }
+
+    /// When something is due for it: its challenge or its prompt is over, its request must be answered, or its client
+    /// counts as gone.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let talk = self.talk.as_ref();
+        let challenge = match &self.stage {
+            Stage::TakenOver => return None,
+            Stage::Pending(pending) => Some(pending.deadline),
+            Stage::Approved(_) | Stage::Checking => None,
+        };
+        let prompt = talk.map(|talk| talk.until);
+        let waits = talk.is_some_and(|talk| talk.topic == Topic::Number);
+        match self.turn {
+            Turn::Theirs(_) => prompt,
+            Turn::Ours(_) if challenge.is_some() || waits => {
+                let answer = waits.then(|| self.answer_by());
+                [challenge, prompt, answer, self.heard.gone_at()].into_iter().flatten().min()
+            }
+            Turn::Ours(_) => None,
         }
     }
 
@@ -83,9 +234,9 @@ impl Live {
         self.request.client
     }
 
-    /// Until when the door's client waits.
+    /// Until when the door's client waits for a verdict on the newest request.
     pub(crate) fn answer_by(&self) -> Duration {
-        self.started.monotonic.saturating_add(self.request.resource.answer_by)
+        self.round.saturating_add(self.request.resource.answer_by)
     }
 
     /// Whether `newer` is this very login, sent again under a new identifier.
@@ -93,7 +244,12 @@ impl Live {
         const TAKEOVERS: u8 = 3;
         let (old, new) = (&self.request, &newer.request);
         let Some(pending) = self.pending() else { return false };
+        // Whoever has answered a question has got it, and whoever has been shown a code has a prompt to type it at.
+        let unanswered = self.talk.as_ref().is_none_or(|talk| talk.asked == 1 && matches!(self.turn, Turn::Theirs(_)));
         old.resource.retries == Retries::Join
+            && unanswered
+            && !matches!(pending.binding, Binding::CodeToPhone(Some(_)))
+            && old.resource.policy.prompt == new.resource.policy.prompt
             && pending.takeovers < TAKEOVERS
             && newer.started.monotonic < pending.deadline
             && old.resource.id == new.resource.id

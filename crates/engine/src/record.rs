@@ -1,7 +1,7 @@
 //! Audit events of logins.
 
 use countersign_domain::{
-    AuditEvent, Challenge, Credential, DeviceId, EventKind, LoginResult, NumberMode, Reason, Timestamp, Trust,
+    AuditEvent, Credential, DeviceId, EventKind, LoginResult, NumberMode, Reason, Timestamp, Trust,
 };
 
 use crate::live::Live;
@@ -23,11 +23,11 @@ fn about(live: &Live, time: Timestamp, kind: EventKind) -> AuditEvent {
 }
 
 /// A login waits for devices.
-pub(crate) fn challenged(live: &Live, challenge: &Challenge, time: Timestamp) -> AuditEvent {
+pub(crate) fn challenged(live: &Live, mode: NumberMode, time: Timestamp) -> AuditEvent {
     AuditEvent {
         factor: Some("push"),
-        number_mode: Some(mode_word(challenge.number_mode)),
-        binding: Some(binding(challenge.number_mode)),
+        number_mode: Some(mode_word(mode)),
+        binding: Some(binding(mode)),
         ..about(live, time, EventKind::LoginChallenged)
     }
 }
@@ -37,7 +37,7 @@ pub(crate) fn ended(live: &Live, time: Timestamp, result: LoginResult, reason: R
     // A client that writes in another charset than is set for the resource has every password with an accent wrong (C016).
     let garbled = match &live.request.credential {
         Credential::Password(typed) => reason == Reason::PasswordWrong && core::str::from_utf8(typed.expose()).is_err(),
-        Credential::None => false,
+        Credential::None | Credential::Chap(_) => false,
     };
     AuditEvent {
         result: Some(result.as_str()),
@@ -65,14 +65,29 @@ pub(crate) fn ended_push(
     result: LoginResult,
     reason: Reason,
 ) -> AuditEvent {
+    AuditEvent { result: Some(result.as_str()), ..by_push(live, device, time, EventKind::LoginEnded) }.because(reason)
+}
+
+/// What a device did about a login that does not end by it.
+pub(crate) fn by_push(live: &Live, device: Option<DeviceId>, time: Timestamp, kind: EventKind) -> AuditEvent {
     AuditEvent {
         factor: Some("push"),
         device,
-        number_mode: Some(mode_word(NumberMode::None)),
-        binding: Some(binding(NumberMode::None)),
+        number_mode: Some(mode_word(live.mode())),
+        binding: Some(binding(live.mode())),
         actor: if device.is_some() { "device".to_owned() } else { "server".to_owned() },
-        ..ended(live, time, result, reason)
+        ..about(live, time, kind)
     }
+}
+
+/// The prompt of a login asks for something that no challenge was opened for.
+pub(crate) fn asked(live: &Live, factor: Option<&'static str>, time: Timestamp) -> AuditEvent {
+    AuditEvent { factor, ..about(live, time, EventKind::LoginChallenged) }
+}
+
+/// The prompt of a login asks once more.
+pub(crate) fn asked_again(live: &Live, reason: Reason, time: Timestamp) -> AuditEvent {
+    about(live, time, EventKind::LoginAskedAgain).because(reason)
 }
 
 /// An alert that concerns a login.

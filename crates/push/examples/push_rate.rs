@@ -79,11 +79,13 @@ async fn main() {
             resource: shared.clone(),
             client: client_id,
             client_name: "nas".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: HostileText::from(name(number).as_str()),
             credential: Credential::None,
             source: Source::default(),
             retry: RetryKey::default(),
+            state: None,
         });
     }
     let offered = f64::from(rate * seconds) / begun.elapsed().as_secs_f64();

@@ -417,11 +417,13 @@ impl House {
             resource: self.resource.clone(),
             client: self.client,
             client_name: "nas".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: HostileText::from(name),
             credential: Credential::None,
             source: Source::default(),
             retry: RetryKey::default(),
+            state: None,
         });
     }
 
@@ -640,11 +642,13 @@ async fn a_dispatcher_that_is_told_to_stop_gives_up_what_is_under_way() {
         resource,
         client,
         client_name: "nas".to_owned(),
+        peer: [192, 0, 2, 1].into(),
         door: Door::Radius,
         user_typed: HostileText::from("ada"),
         credential: Credential::None,
         source: Source::default(),
         retry: RetryKey::default(),
+        state: None,
     });
     service.received(1).await;
     shutdown.cancel();

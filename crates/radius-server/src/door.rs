@@ -8,7 +8,7 @@ use std::{
 };
 
 use countersign_desk::{Desk, DoorVerdict, ResourceTable};
-use countersign_domain::{ClientId, Grant, LoginId, LoginResult, Reason, Verdict};
+use countersign_domain::{ClientId, Grant, LoginId, LoginResult, Question, Reason, Verdict};
 use countersign_radius::{
     Code, Limits, LocalSocket, PacketView, Proof, Received, RequestError, TransactionKey, TransactionTable,
     verify_request,
@@ -58,6 +58,14 @@ struct Waiting {
     /// The address that was asked.
     asked: Option<IpAddr>,
     arrivals: Arrivals,
+}
+
+/// What a client is told.
+#[derive(Clone, Copy)]
+enum Say<'a> {
+    Accept(&'a Grant),
+    Challenge(&'a Question),
+    Reject,
 }
 
 /// How many replays were recorded since when.
@@ -259,16 +267,15 @@ impl Door {
     pub(crate) fn verdict(&mut self, now: Instant, verdict: DoorVerdict, sockets: &[Socket]) {
         let DoorVerdict { login, verdict } = verdict;
         match verdict {
-            Verdict::Accept(grant) => self.answer(now, login, Some(&grant), sockets),
-            Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, None, sockets),
+            Verdict::Accept(grant) => self.answer(now, login, Say::Accept(&grant), sockets),
+            Verdict::Ask(question) => self.answer(now, login, Say::Challenge(&question), sockets),
+            Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, Say::Reject, sockets),
             Verdict::Reject { after_challenge: false, .. } => {
                 if let Some(waiting) = self.waiting.get(&login) {
                     let arrived = waiting.arrivals.first;
                     self.reject_later(login, arrived);
                 }
             }
-            // No resource of this edition asks; see the engine.
-            Verdict::Ask(_) => self.answer(now, login, None, sockets),
             // Its retransmissions are still told apart: one that is heard after a takeover means two clients.
             Verdict::Unanswered { reason } => {
                 if let Some(Waiting { client, arrivals, .. }) = self.waiting.remove(&login) {
@@ -297,7 +304,7 @@ impl Door {
             && due <= now
         {
             self.rejects.pop();
-            self.answer(now, login, None, sockets);
+            self.answer(now, login, Say::Reject, sockets);
         }
         for login in self.table.expire(self.since_start(now)) {
             self.waiting.remove(&login);
@@ -323,16 +330,19 @@ impl Door {
 
     /// Sends the reply to a login, if it still waits for one, and keeps it for retransmissions: an Access-Accept with
     /// what is granted, an Access-Reject where nothing is.
-    fn answer(&mut self, now: Instant, login: LoginId, granted: Option<&Grant>, sockets: &[Socket]) {
+    fn answer(&mut self, now: Instant, login: LoginId, say: Say<'_>, sockets: &[Socket]) {
         let Some(waiting) = self.waiting.remove(&login) else { return };
-        let (code, reply) = match granted {
-            Some(grant) => reply::accept(&waiting.kernel, &waiting.client, grant),
-            None => (Code::AccessReject, reply::bare(Code::AccessReject, &waiting.kernel, &waiting.client)),
+        let Waiting { kernel, client, .. } = &waiting;
+        let (code, reply) = match say {
+            Say::Accept(grant) => reply::accept(kernel, client, grant),
+            Say::Challenge(question) => (Code::AccessChallenge, reply::challenge(kernel, client, question)),
+            Say::Reject => (Code::AccessReject, reply::bare(Code::AccessReject, kernel, client)),
         };
         let Some(reply) = reply else { return };
         let Some(key) = self.table.answer(self.since_start(now), login, Arc::clone(&reply)) else { return };
         match code {
             Code::AccessAccept => self.figures.all.accepts.count(),
+            Code::AccessChallenge => self.figures.all.challenges.count(),
             _ => self.figures.all.rejects.count(),
         }
         let socket = self.names.iter().position(|name| *name == key.local).and_then(|index| sockets.get(index));

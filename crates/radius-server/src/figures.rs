@@ -89,6 +89,8 @@ counters! {
         accepts,
         /// Access-Reject sent, without repetitions.
         rejects,
+        /// Access-Challenge sent, without repetitions.
+        challenges,
         /// Replies that the system did not take.
         unsent,
     }

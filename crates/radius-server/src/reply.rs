@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_domain::Grant;
+use countersign_domain::{Grant, Question};
 use countersign_radius::{
     AttributeList, AttributeType, Code, EncodeError, NamedAttribute, PacketView, encode_reply, reply_attributes,
 };
@@ -44,6 +44,26 @@ pub(crate) fn accept(kernel: &[u8], client: &Client, grant: &Grant) -> (Code, Op
     match encode_reply(Code::AccessAccept, &request, &client.secret, &attributes) {
         Ok(reply) => (Code::AccessAccept, Some(Arc::from(reply))),
         Err(fault) => refused(&fault),
+    }
+}
+
+/// An Access-Challenge: one State, one Reply-Message, and whether what is typed may be seen (RFC 2865 section 4.4,
+/// RFC 2869 section 5.10).
+pub(crate) fn challenge(kernel: &[u8], client: &Client, question: &Question) -> Option<Arc<[u8]>> {
+    let made = || {
+        let mut attributes = AttributeList::new();
+        attributes.push(AttributeType::REPLY_MESSAGE, question.message.as_bytes())?;
+        attributes.push(AttributeType::STATE, &question.state)?;
+        attributes.push(AttributeType::PROMPT, &u32::from(question.echo).to_be_bytes())?;
+        Ok::<_, EncodeError>(attributes)
+    };
+    let request = PacketView::parse(kernel).ok()?;
+    match made().and_then(|attributes| encode_reply(Code::AccessChallenge, &request, &client.secret, &attributes)) {
+        Ok(reply) => Some(Arc::from(reply)),
+        Err(fault) => {
+            error!(error = %fault, "a challenge could not be made");
+            None
+        }
     }
 }
 

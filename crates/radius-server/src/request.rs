@@ -3,11 +3,12 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use countersign_domain::{
-    AuditEvent, Charset, Credential, Door, EventKind, HostileText, LoginId, LoginRequest, LoginResult, Reason,
-    RetryKey, Secret, Source, Timestamp,
+    AuditEvent, ChapResponse, Credential, Door, EventKind, HostileText, LoginId, LoginRequest, LoginResult, Primary,
+    Reason, Resource, RetryKey, Secret, Source, Timestamp,
 };
 use countersign_radius::{
-    AttributeType, Credential as OnTheWire, CredentialError, PacketView, PasswordForm, UserPassword, limits,
+    AttributeType, Credential as OnTheWire, CredentialError, PacketView, PasswordForm, UserPassword, chap_matches,
+    limits,
 };
 
 use crate::clients::Client;
@@ -47,13 +48,9 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
     let Ok(user) = packet.one(AttributeType::USER_NAME) else {
         return Reading::Refuse(Refusal::new(Reason::UserUnknown, "several User-Name attributes"));
     };
-    if packet.attribute(AttributeType::STATE).is_some() {
-        // This door issues no challenge yet, so no State is one of ours (C020).
-        return Reading::Refuse(Refusal::new(
-            Reason::Expired,
-            "unknown state: State was not issued by this server, or is not known any more",
-        ));
-    }
+    let Ok(state) = packet.one(AttributeType::STATE) else {
+        return Reading::Refuse(Refusal::new(Reason::Expired, "several State attributes"));
+    };
     let resource = match client.resource_of(packet) {
         Ok(resource) => Arc::clone(resource),
         Err(why) => return Reading::Refuse(Refusal { reason: Reason::Unavailable, detail: Cow::Owned(why) }),
@@ -63,7 +60,7 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
     if user.len() > HostileText::MAX {
         return Reading::Refuse(Refusal::new(Reason::UserUnknown, "a name that is longer than a name can be"));
     }
-    let credential = match credential(packet, client, charset) {
+    let credential = match credential(packet, client, &resource) {
         Ok(credential) => credential,
         Err(detail) => return Reading::Refuse(Refusal::new(Reason::PasswordWrong, detail)),
     };
@@ -73,6 +70,7 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
         resource,
         client: client.id(),
         client_name: source.to_canonical().to_string(),
+        peer: source.to_canonical(),
         door: Door::Radius,
         user_typed: HostileText::new(&user),
         credential,
@@ -84,14 +82,19 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
             nas_identifier: octets(AttributeType::NAS_IDENTIFIER),
             nas_ip_address: nas_addresses(packet),
         },
+        state: state.map(<[u8]>::to_vec),
     }))
 }
 
-/// The one credential; only PAP can be checked here yet.
-fn credential(packet: &PacketView<'_>, client: &Client, charset: Charset) -> Result<Credential, &'static str> {
+/// The one credential.
+fn credential(packet: &PacketView<'_>, client: &Client, resource: &Resource) -> Result<Credential, &'static str> {
+    let charset = resource.policy.charset;
     let hidden = match OnTheWire::of(packet) {
         Ok(OnTheWire::None) => return Ok(Credential::None),
         Ok(OnTheWire::UserPassword(hidden)) => hidden,
+        Ok(OnTheWire::Chap { identifier, response, challenge }) if resource.primary == Primary::Local => {
+            return Ok(Credential::Chap(chap(identifier, *response, challenge)));
+        }
         Ok(OnTheWire::Chap { .. }) => return Err("CHAP is not supported for this resource: set the client to PAP"),
         Ok(OnTheWire::MsChap { .. } | OnTheWire::MsChapV2 { .. }) => {
             return Err("MS-CHAP is not supported for this resource: set the client to PAP");
@@ -111,6 +114,13 @@ fn credential(packet: &PacketView<'_>, client: &Client, charset: Charset) -> Res
             Credential::Password(Secret::new(charset.to_utf8(password.octets()).to_vec()))
         }
     })
+}
+
+/// A CHAP response with what it answers (RFC 2865 section 2.2).
+fn chap(identifier: u8, response: [u8; 16], challenge: &[u8]) -> ChapResponse {
+    let octets = [&[identifier][..], &response, challenge].concat();
+    let challenge = challenge.to_vec();
+    ChapResponse::new(Secret::new(octets), move |password| chap_matches(identifier, &response, &challenge, password))
 }
 
 /// Calling-Station-Id, where it says anything (RFC 2865 section 5.31).

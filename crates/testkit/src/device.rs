@@ -1,5 +1,5 @@
 //! A device that answers at the desk, with a key of its own.
-#![expect(clippy::expect_used, reason = "what fails here fails the test that uses it")]
+#![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test that uses it")]
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use aws_lc_rs::rand::SystemRandom;
 use countersign_desk::{DecisionAnswer, Desk, Notice, SignatureCheck, Submission};
 use countersign_device_protocol::{
     encoding::Nonce,
-    ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, DeviceTime},
+    ids::{AccountId, ApplicationId, ChallengeId, DeploymentId, DeviceId, DeviceTime, Number},
     keys::{PublicKey, SigningKey},
     origin::Origin,
     signed::{Party, SignedDecision, Subject},
@@ -79,10 +79,27 @@ impl SoftDevice {
 
     /// Signs a decision over what it was shown, and hands it in.
     pub async fn decide(&self, desk: &Arc<Desk>, shown: &Challenge, decision: Decision) -> DecisionAnswer {
+        self.hand_in(desk, shown, decision, "").await
+    }
+
+    /// Says Verify with the number that somebody typed.
+    pub async fn type_number(&self, desk: &Arc<Desk>, shown: &Challenge, number: &str) -> DecisionAnswer {
+        self.hand_in(desk, shown, Decision::Verify, number).await
+    }
+
+    /// Says Verify and gets the code that is to be typed at the prompt.
+    pub async fn code_for(&self, desk: &Arc<Desk>, shown: &Challenge) -> String {
+        match self.decide(desk, shown, Decision::Verify).await {
+            DecisionAnswer::CodeShown(code) => String::from_utf8_lossy(code.expose()).into_owned(),
+            other => panic!("no code: {other:?}"),
+        }
+    }
+
+    async fn hand_in(&self, desk: &Arc<Desk>, shown: &Challenge, decision: Decision, number: &str) -> DecisionAnswer {
         let record = DecisionRecord {
             device: self.id,
             decision,
-            number: String::new(),
+            number: number.to_owned(),
             user_verification: UserVerificationReached::None,
             device_time: "2026-11-25T12:00:00Z".to_owned(),
         };
@@ -119,10 +136,11 @@ fn signed_octets(challenge: &Challenge, record: &DecisionRecord) -> Vec<u8> {
         application: &ApplicationId::new(challenge.resource.to_string()).expect(text),
         context: &challenge.context,
     };
+    let number = Number::new(&record.number).ok();
     SignedDecision {
         subject,
         decision: record.decision,
-        number: None,
+        number: number.as_ref(),
         number_mode: challenge.number_mode,
         user_verification: record.user_verification,
         device_time: &DeviceTime::new(record.device_time.clone()).expect("a time"),

@@ -159,6 +159,15 @@ impl Nas {
     pub fn pack_as(&mut self, ask: &Ask, identifier: Identifier) -> Packet {
         let entropy: &dyn Entropy = &self.entropy;
         let authenticator = Authenticator(entropy.octets());
+        self.pack_under(ask, identifier, authenticator)
+    }
+
+    /// The same under identifier and authenticator of a packet that is not sent.
+    pub fn pack_with(&mut self, ask: &Ask, instead: &Packet) -> Packet {
+        self.pack_under(ask, instead.identifier, instead.authenticator)
+    }
+
+    fn pack_under(&mut self, ask: &Ask, identifier: Identifier, authenticator: Authenticator) -> Packet {
         let mut attributes = ask.attributes.clone();
         if let Some(password) = &ask.password {
             let hidden = UserPassword::hide(password, &self.secret, &authenticator).expect("the password fits");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use countersign_desk::{Desk, DeskConfig, Directories, hash_password};
 use countersign_domain::{
-    AuditEvent, AuditRecord, ClientId, Clock, Commit, Entropy, EventKind, LoginName, Primary, RadiusClient, Resource,
-    ResourceId, Secret, User, UserId, UserOrigin, Write,
+    AuditEvent, AuditRecord, ClientId, Clock, Commit, Entropy, EventKind, LoginName, Methods, Primary, RadiusClient,
+    Resource, ResourceId, Secret, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::Vault;
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
@@ -39,6 +39,8 @@ pub struct NewResource<'a> {
     pub answer_by: Duration,
     /// Whether its client must send Message-Authenticator.
     pub require_message_authenticator: bool,
+    /// What may be asked at its prompt.
+    pub prompt: Option<Methods>,
 }
 
 impl Default for NewResource<'_> {
@@ -50,6 +52,7 @@ impl Default for NewResource<'_> {
             primary: Primary::None,
             answer_by: Resource::ANSWER_BY_DEFAULT,
             require_message_authenticator: true,
+            prompt: None,
         }
     }
 }
@@ -130,7 +133,8 @@ impl Site {
     pub fn rows(&self, new: NewResource<'_>) -> (Resource, RadiusClient) {
         let now = self.clock.now();
         let id = ResourceId::new(now, &*self.entropy);
-        let resource = Resource { answer_by: new.answer_by, ..Resource::new(id, new.name, new.primary, now) };
+        let mut resource = Resource { answer_by: new.answer_by, ..Resource::new(id, new.name, new.primary, now) };
+        resource.policy.prompt = new.prompt;
         let client = RadiusClient {
             id: ClientId::new(now, &*self.entropy),
             name: new.name.to_owned(),

@@ -35,7 +35,8 @@ pub(super) async fn get(State(api): State<DeviceApi>, caller: Caller) -> Result<
         challenge.user == caller.device.user && now < ended.plus(Challenge::AFTERLIFE)
     });
     let challenge = challenge.ok_or(ErrorCode::NotFound)?;
-    let state = challenge.closing_state(now).map_or(WireState::Pending, WireState::from);
+    let open = if api.desk().has_shown_code(challenge.id) { WireState::CodeShown } else { WireState::Pending };
+    let state = challenge.closing_state(now).map_or(open, WireState::from);
     Ok(Json(ChallengeStateAnswer { state }))
 }
 

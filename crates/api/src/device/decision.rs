@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use countersign_desk::{AssertionCheck, AssertionOutcome, DecisionAnswer as Judged, SignatureCheck, Submission};
 use countersign_device_protocol::{
+    ids::Number,
     keys::PublicKey,
-    messages::{DecisionAnswer, DecisionRequest},
+    messages::{ChallengeState, DecisionAnswer, DecisionRequest},
     problem::ErrorCode,
     webauthn::assertion_challenge,
 };
-use countersign_domain::{Challenge, ChallengeId, DecisionRecord, Passkey};
+use countersign_domain::{Challenge, ChallengeId, DecisionRecord, Passkey, Secret};
 use tracing::{debug, error};
 
 use super::{
@@ -39,7 +40,10 @@ pub(super) async fn post(State(api): State<DeviceApi>, from: AnyAccount) -> Resu
     match api.desk().decide(user, id, submission).await {
         _ if !enabled => Err(ErrorCode::AccountDisabled.into()),
         Judged::Taken(state) => Ok(Json(DecisionAnswer::Closed(state))),
-        Judged::Closed(state) => Err(Refusal::Closed(state)),
+        Judged::CodeShown(code) => Ok(Json(DecisionAnswer::CodeShown(number(&code)?))),
+        Judged::CodeShownBefore => Err(Refusal::Closed(ChallengeState::CodeShown)),
+        Judged::Closed(state) => Err(Refusal::Closed(state.into())),
+        Judged::NumberWrong => Err(ErrorCode::NumberWrong.into()),
         Judged::NotFound => Err(ErrorCode::NotFound.into()),
         Judged::SignatureInvalid => Err(ErrorCode::SignatureInvalid.into()),
         Judged::UserVerificationUnsupported => Err(ErrorCode::UserVerificationUnsupported.into()),
@@ -51,6 +55,12 @@ pub(super) async fn post(State(api): State<DeviceApi>, from: AnyAccount) -> Resu
         Judged::DeviceRemoved => Err(ErrorCode::DeviceRemoved.into()),
         Judged::Unavailable => Err(ErrorCode::Unavailable.into()),
     }
+}
+
+/// A code of ours as the device protocol carries it.
+fn number(code: &Secret) -> Result<Number, Refusal> {
+    let digits = core::str::from_utf8(code.expose()).ok().and_then(|digits| Number::new(digits).ok());
+    digits.ok_or_else(|| ErrorCode::Internal.into())
 }
 
 /// Verifies over the server's row. Where the challenge is pending, as nearly always, the work is done here and now and

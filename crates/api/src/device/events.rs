@@ -89,6 +89,8 @@ impl Line {
                 let signed = signed_for(&self.api, &self.names, &challenge).ok()?;
                 Some(Some(Event::Challenge(Box::new(signed))))
             }
+            // It has not ended, and the stream has no word for it: a device that would answer it is told so then.
+            Notice::CodeShown(_) => Some(None),
             Notice::Closed { id, state, .. } => {
                 let id = WireChallengeId::from_bytes(*id.as_octets());
                 Some(Some(Event::ChallengeClosed(ChallengeClosed { id, state })))

@@ -7,7 +7,7 @@ use axum::{
 };
 use countersign_device_protocol::{
     keys::KeyError,
-    messages::ClosingState,
+    messages::ChallengeState,
     problem::{ErrorCode, MEDIA_TYPE, Problem},
     proof::ProofError,
 };
@@ -29,8 +29,8 @@ pub(super) enum Refusal {
     Push(String),
     /// `iat` is off by more than it may; the client needs the server's clock.
     Expired(Timestamp),
-    /// The challenge has ended like this.
-    Closed(ClosingState),
+    /// The challenge has ended like this, or its code was shown.
+    Closed(ChallengeState),
     /// Come again after this time.
     TooMany(Duration),
 }

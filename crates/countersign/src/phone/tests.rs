@@ -79,11 +79,13 @@ impl World {
             resource: Arc::new(resource),
             client: clients[0].id,
             client_name: "nas".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: HostileText::from("ada"),
             credential: Credential::None,
             source: Source::default(),
             retry: RetryKey::default(),
+            state: None,
         });
     }
 

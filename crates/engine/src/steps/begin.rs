@@ -1,7 +1,7 @@
 //! A login begins: its first factor.
 
 use countersign_domain::{
-    Commit, Credential, LimitScope, LoginId, Primary, Reason, Secret, UserOrigin, UserSnapshot, is_code,
+    ChapResponse, Commit, Credential, LimitScope, LoginId, Primary, Reason, Secret, UserOrigin, UserSnapshot, is_code,
     split_appended_code,
 };
 
@@ -19,6 +19,11 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
             refuse(view, live, Reason::PasswordWrong, Vec::new())
         }
         (Primary::Local | Primary::Directory, Credential::Password(password)) => first(view, live, password),
+        (Primary::Local, Credential::Chap(response)) => chap(view, live, response),
+        // Nobody here has the password itself, and a directory does not say it.
+        (Primary::Directory, Credential::Chap(_)) => {
+            refuse_because(view, live, Reason::PasswordWrong, Some("chap_not_possible"))
+        }
         (Primary::Radius, _) => refuse_because(view, live, Reason::Unavailable, Some("no_upstream")),
         (Primary::None, credential) => {
             let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
@@ -31,7 +36,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
                     code::code(view, live, snapshot, code.expose(), Counters::of(snapshot))
                 }
                 // Not a code, so it is not compared with one and does not count as a wrong one.
-                Credential::Password(_) => refuse(view, live, Reason::CodeWrong, Vec::new()),
+                Credential::Password(_) | Credential::Chap(_) => refuse(view, live, Reason::CodeWrong, Vec::new()),
             }
         }
     }
@@ -61,6 +66,18 @@ fn first(view: &View<'_>, live: &Live, typed: &Secret) -> Step {
     check(view, live, Some(snapshot), password)
 }
 
+/// A CHAP response, which takes no time to check (RFC 2865 section 2.2). Only those answer it whose password is kept.
+fn chap(view: &View<'_>, live: &Live, response: &ChapResponse) -> Step {
+    let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
+    if view.open.iter().any(|pending| pending.is_retried_by(live)) && snapshot.user.enabled {
+        return second::ask(view, live, snapshot, Counters::of(snapshot));
+    }
+    let Some(secret) = &snapshot.chap_secret else {
+        return refuse_because(view, live, Reason::PasswordWrong, Some("chap_not_enabled"));
+    };
+    password(view, live, if response.is_of(secret) { PrimaryOutcome::Right } else { PrimaryOutcome::Wrong })
+}
+
 fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password: &[u8]) -> Step {
     let resource = &live.request.resource;
     let against = match (resource.primary, resource.directory) {
@@ -85,7 +102,6 @@ fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password
 
 /// A password was checked.
 pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) -> Step {
-    let Credential::Password(typed) = &live.request.credential else { return NOTHING };
     if let PrimaryOutcome::Unavailable(word) = outcome {
         return refuse_because(view, live, Reason::Unavailable, Some(word));
     }
@@ -118,7 +134,11 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) ->
             if first {
                 counters.change_if(scope, |limits| limits.password_mut().succeeded());
             }
-            match split(Some(snapshot), typed).1 {
+            let appended = match &live.request.credential {
+                Credential::Password(typed) => split(Some(snapshot), typed).1,
+                Credential::Chap(_) | Credential::None => None,
+            };
+            match appended {
                 Some(code) => code::code(view, live, snapshot, code, counters),
                 None => second::ask(view, live, snapshot, counters),
             }

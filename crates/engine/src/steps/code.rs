@@ -1,8 +1,8 @@
 //! A typed code of the account list.
 
-use countersign_domain::{Commit, DeviceId, OTP_POLICY, Reason, Timestamp, UserSnapshot, Verdict, Write};
+use countersign_domain::{Commit, DeviceId, OTP_POLICY, Reason, Timestamp, UserSnapshot, Write};
 
-use super::{After, Step, View, counters::Counters, refuse, refuse_and};
+use super::{Step, View, accept, counters::Counters, refuse, refuse_and};
 use crate::{live::Live, record};
 
 /// What a typed code is.
@@ -61,8 +61,7 @@ pub(super) fn code(
             let mut writes = counters.writes();
             writes.push(Write::BurnTotpStep { device, step });
             let audit = vec![record::accepted_by_code(live, device, now)];
-            let after = vec![After::End { login: live.id(), verdict: Verdict::accept() }];
-            return Step::Commit { commit: Commit { writes, audit }, after };
+            return Step::Commit { commit: Commit { writes, audit }, after: vec![accept(live)] };
         }
         Found::Repeated => return refuse(view, live, Reason::CodeUsed, counters.writes()),
         Found::Used => Reason::CodeUsed,

@@ -1,13 +1,17 @@
 //! A device decides.
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeState, Closing, ClosingState, Commit, Decision, DeviceState, EventKind, LimitScope,
-    LoginResult, NumberMode, Reason, UserSnapshot, Verdict, Write,
+    AuditEvent, Challenge, ChallengeState, Closing, ClosingState, Commit, Decision, DeviceState, EventKind, Limits,
+    LoginResult, Reason, Secret, UserSnapshot, Verdict, Write,
 };
 
 use super::verification::{Shown, Unverified};
-use super::{After, Step, View, end, push_scope, verification};
-use crate::{DecisionAnswer, Submission, live::Live, record};
+use super::{After, Step, View, accept, counters::Counters, end, prompt::six_digits, push, push_scope, verification};
+use crate::{
+    DecisionAnswer, Submission,
+    live::{Approved, Binding, Live, ShownCode, Stage, Turn},
+    record,
+};
 
 /// The order of the judgement is that of the device protocol: known to this account, a repeat of the same fields,
 /// closed, signature, user verification, number.
@@ -26,7 +30,9 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
         && first == taken
         && submission.signature.holds(challenge)
     {
-        return answer(DecisionAnswer::Taken(*state));
+        // A Verify that ended the login had the wrong number.
+        let wrong = first.decision == Decision::Verify && *state == ClosingState::Denied;
+        return answer(if wrong { DecisionAnswer::NumberWrong } else { DecisionAnswer::Taken(*state) });
     }
     if let ChallengeState::Closed(closing) = &challenge.state {
         let in_time = view.now.wall < closing.at.plus(Challenge::AFTERLIFE);
@@ -40,11 +46,19 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
     }
     let live =
         view.live.get(&challenge.login).filter(|live| live.pending().is_some_and(|p| p.challenge == challenge.id));
-    let Some((live, deadline)) = live.and_then(|live| Some((live, live.pending()?.deadline))) else {
+    let Some((live, pending)) = live.and_then(|live| Some((live, live.pending()?))) else {
         return orphaned(view, ticket, challenge);
     };
-    if !challenge.is_open(view.now.wall) || deadline <= view.now.monotonic {
+    if !challenge.is_open(view.now.wall) || pending.deadline <= view.now.monotonic {
         return ended(view, live, ticket, Reason::Expired, DecisionAnswer::Closed(ClosingState::Expired));
+    }
+    if let Binding::CodeToPhone(Some(shown)) = &pending.binding {
+        if shown.to == *taken && submission.signature.holds(challenge) {
+            return answer(DecisionAnswer::CodeShown(shown.code.clone()));
+        }
+        if taken.decision == Decision::Verify {
+            return answer(DecisionAnswer::CodeShownBefore);
+        }
     }
     if !submission.signature.holds(challenge) {
         return answer(DecisionAnswer::SignatureInvalid);
@@ -61,12 +75,21 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
     } else {
         None
     };
-    if !taken.number.is_empty() || challenge.number_mode != NumberMode::None {
-        return answer(DecisionAnswer::NumberMalformed);
-    }
     match shown {
-        Some(shown) => verify(view, live, ticket, challenge, snapshot, submission, shown),
-        None => deny(view, live, ticket, challenge, snapshot, submission),
+        Some(shown) => match &pending.binding {
+            Binding::Typed(_) if taken.number.is_empty() => answer(DecisionAnswer::NumberMalformed),
+            Binding::Typed(number) if Secret::new(taken.number.clone().into_bytes()) == *number => {
+                verify(view, live, ticket, challenge, snapshot, submission, shown)
+            }
+            Binding::Typed(_) => refused(view, live, ticket, challenge, snapshot, submission),
+            Binding::None | Binding::CodeToPhone(_) if !taken.number.is_empty() => {
+                answer(DecisionAnswer::NumberMalformed)
+            }
+            Binding::None => verify(view, live, ticket, challenge, snapshot, submission, shown),
+            Binding::CodeToPhone(_) => show_code(view, live, ticket, submission, shown),
+        },
+        None if !taken.number.is_empty() => answer(DecisionAnswer::NumberMalformed),
+        None => refused(view, live, ticket, challenge, snapshot, submission),
     }
 }
 
@@ -80,29 +103,50 @@ fn verify(
     shown: Shown,
 ) -> Step {
     let now = view.now.wall;
-    let user_scope = LimitScope::User(snapshot.user.id);
-    let scope = push_scope(snapshot.user.id, live);
+    let device = submission.record.device;
+    let mut counters = Counters::of(snapshot);
+    push::approved(live, &mut counters, now);
     let mut writes = vec![close(view, challenge, ClosingState::Approved, submission)];
-    let scopes = if scope == user_scope { vec![scope] } else { vec![scope, user_scope] };
-    for each in scopes {
-        let (expected, mut limits) = snapshot.limits(each);
-        if each == scope {
-            limits.push_approved(&live.request.resource.name, now);
-        } else {
-            limits.note_approval(&live.request.resource.name, now);
-        }
-        writes.push(Write::SetLimits { scope: each, expected, limits });
-    }
-    let device = Some(submission.record.device);
+    writes.extend(counters.writes());
     writes.extend(shown.write);
-    let mut event = record::ended_push(live, device, now, LoginResult::Accept, Reason::Approved);
-    event.detail = shown.word.map(str::to_owned);
-    let audit = vec![event];
-    let after = done(live, ticket, challenge, ClosingState::Approved, Verdict::accept());
+    let state = ClosingState::Approved;
+    let (event, first) = match live.turn {
+        Turn::Ours(_) if view.now.monotonic < live.answer_by() => {
+            (record::ended_push(live, Some(device), now, LoginResult::Accept, Reason::Approved), accept(live))
+        }
+        // Somebody has still to say so at the prompt, or the client waits no longer and will be asked again.
+        Turn::Ours(_) | Turn::Theirs(_) => {
+            let approved = Approved { challenge: challenge.id, device, verification: shown.word };
+            let event = record::by_push(live, Some(device), now, EventKind::ChallengeApproved);
+            (event, After::Approved { login: live.id(), approved })
+        }
+    };
+    let after = vec![
+        first,
+        After::Closed { id: challenge.id, devices: challenge.devices.clone(), state },
+        After::Answer { ticket, answer: DecisionAnswer::Taken(state) },
+    ];
+    let audit = vec![AuditEvent { detail: shown.word.map(str::to_owned), ..event }];
     Step::Commit { commit: Commit { writes, audit }, after }
 }
 
-fn deny(
+/// Makes the code that is to be typed at the prompt. Nobody is let in by it yet.
+fn show_code(view: &View<'_>, live: &Live, ticket: u64, submission: &Submission, verified: Shown) -> Step {
+    let code = six_digits(view);
+    let shown = ShownCode { code: code.clone(), to: submission.record.clone(), verification: verified.word };
+    let device = Some(submission.record.device);
+    let event = record::by_push(live, device, view.now.wall, EventKind::ChallengeCodeShown);
+    let audit = vec![AuditEvent { detail: verified.word.map(str::to_owned), ..event }];
+    let after = vec![
+        After::Shown { login: live.id(), shown },
+        After::Answer { ticket, answer: DecisionAnswer::CodeShown(code) },
+    ];
+    Step::Commit { commit: Commit { writes: verified.write.into_iter().collect(), audit }, after }
+}
+
+/// The login is not let in: somebody denied it, or the number is wrong. Whoever typed a wrong one does not have the prompt
+/// before them or mistook a digit, and is not asked again in either case (S06).
+fn refused(
     view: &View<'_>,
     live: &Live,
     ticket: u64,
@@ -111,28 +155,29 @@ fn deny(
     submission: &Submission,
 ) -> Step {
     let now = view.now.wall;
-    let reported = submission.record.decision == Decision::DenyReport;
-    let reason = if reported { Reason::DeniedReported } else { Reason::Denied };
+    let (reason, answer) = match submission.record.decision {
+        Decision::Verify => (Reason::CodeWrong, DecisionAnswer::NumberWrong),
+        Decision::Deny => (Reason::Denied, DecisionAnswer::Taken(ClosingState::Denied)),
+        Decision::DenyReport => (Reason::DeniedReported, DecisionAnswer::Taken(ClosingState::Denied)),
+    };
+    let mut counters = Counters::of(snapshot);
     let device = Some(submission.record.device);
-    let mut writes = vec![close(view, challenge, ClosingState::Denied, submission)];
     let mut audit = vec![record::ended_push(live, device, now, LoginResult::Reject, reason)];
-    let scope = push_scope(snapshot.user.id, live);
-    let report_scope = end::report_scope(snapshot);
-    let (expected, mut limits) = snapshot.limits(scope);
-    if limits.push_refused(now) {
+    if counters.change(push_scope(snapshot.user.id, live), |limits| limits.push_refused(now)) {
         audit.push(record::alert(live, now, "push_paused"));
     }
-    if reported {
+    if submission.record.decision == Decision::DenyReport {
         audit.push(record::alert(live, now, "reported"));
-        if scope == report_scope {
-            limits.freeze();
-        } else {
-            writes.push(freeze(snapshot));
-        }
+        counters.change(end::report_scope(snapshot), Limits::freeze);
     }
-    writes.push(Write::SetLimits { scope, expected, limits });
+    let mut writes = vec![close(view, challenge, ClosingState::Denied, submission)];
+    writes.extend(counters.writes());
     let verdict = Verdict::Reject { reason, after_challenge: true };
-    let mut after = done(live, ticket, challenge, ClosingState::Denied, verdict);
+    let mut after = vec![
+        After::End { login: live.id(), verdict },
+        After::Closed { id: challenge.id, devices: challenge.devices.clone(), state: ClosingState::Denied },
+        After::Answer { ticket, answer },
+    ];
     after.extend(end::unapproved(live));
     Step::Commit { commit: Commit { writes, audit }, after }
 }
@@ -157,17 +202,20 @@ fn report_afterwards(
         ..AuditEvent::new(now, kind, "device")
     };
     let alert = AuditEvent { reason: Some("reported"), ..about(EventKind::Alert) };
-    let audit = vec![about(EventKind::ChallengeReported).because(Reason::DeniedReported), alert];
-    let writes = vec![Write::ReportChallenge { id: challenge.id, device, at: now }, freeze(snapshot)];
-    let after = vec![After::Answer { ticket, answer: DecisionAnswer::Taken(state) }];
+    let mut audit = vec![about(EventKind::ChallengeReported).because(Reason::DeniedReported), alert];
+    let mut counters = Counters::of(snapshot);
+    counters.change(end::report_scope(snapshot), Limits::freeze);
+    let mut writes = vec![Write::ReportChallenge { id: challenge.id, device, at: now }];
+    writes.extend(counters.writes());
+    let mut after = vec![After::Answer { ticket, answer: DecisionAnswer::Taken(state) }];
+    let waits = |live: &&Live| matches!(&live.stage, Stage::Approved(approved) if approved.challenge == challenge.id);
+    if let Some(live) = view.live.get(&challenge.login).filter(waits) {
+        // It was approved, and nobody has answered its prompt yet.
+        let reason = Reason::DeniedReported;
+        audit.push(record::ended_push(live, Some(device), now, LoginResult::Reject, reason));
+        after.push(After::End { login: live.id(), verdict: Verdict::Reject { reason, after_challenge: true } });
+    }
     Step::Commit { commit: Commit { writes, audit }, after }
-}
-
-fn freeze(snapshot: &UserSnapshot) -> Write {
-    let scope = end::report_scope(snapshot);
-    let (expected, mut limits) = snapshot.limits(scope);
-    limits.freeze();
-    Write::SetLimits { scope, expected, limits }
 }
 
 /// The challenge is pending in storage and nobody waits for it: the server was restarted in between.
@@ -231,12 +279,4 @@ fn ended(view: &View<'_>, live: &Live, ticket: u64, reason: Reason, answer: Deci
 fn close(view: &View<'_>, challenge: &Challenge, state: ClosingState, submission: &Submission) -> Write {
     let closing = Closing { state, at: view.now.wall, decision: Some(submission.record.clone()) };
     Write::CloseChallenge { id: challenge.id, closing }
-}
-
-fn done(live: &Live, ticket: u64, challenge: &Challenge, state: ClosingState, verdict: Verdict) -> Vec<After> {
-    vec![
-        After::End { login: live.id(), verdict },
-        After::Closed { id: challenge.id, devices: challenge.devices.clone(), state },
-        After::Answer { ticket, answer: DecisionAnswer::Taken(state) },
-    ]
 }

@@ -7,11 +7,12 @@ mod counters;
 mod decide;
 mod end;
 mod meet;
+mod prompt;
 mod push;
+mod question;
 mod second;
 mod verification;
 
-use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
 
 use countersign_domain::{
@@ -19,14 +20,21 @@ use countersign_domain::{
     Reason, ResourceId, Secret, UserId, UserSnapshot, Verdict, Write,
 };
 
-use crate::{Against, DecisionAnswer, Now, brake::Brake, checks::Checks, lane::Work, live::Live, record};
+use crate::{
+    Against, DecisionAnswer, Now,
+    brake::Brake,
+    checks::Checks,
+    lane::Work,
+    live::{Approved, Binding, Live, Pending, ShownCode, Talk},
+    record,
+};
 
 /// Everything that a step may look at.
 pub(crate) struct View<'a> {
     pub(crate) now: Now,
     pub(crate) entropy: &'a dyn Entropy,
     pub(crate) live: &'a HashMap<LoginId, Live>,
-    /// The logins of this user whose challenges are pending.
+    /// The logins of this user that wait for a device, or for an answer at their prompt.
     pub(crate) open: Vec<&'a Live>,
     /// Of a login that was heard again after a retry took it over: the retry.
     pub(crate) speaker: Option<&'a Live>,
@@ -46,8 +54,11 @@ pub(crate) enum Step {
 /// What follows.
 pub(crate) enum After {
     CheckPrimary { login: LoginId, against: Against, password: Secret },
-    Ask { login: LoginId, challenge: Arc<Challenge>, deadline: Duration },
-    TakeOver { from: LoginId, to: LoginId },
+    Opened { login: LoginId, challenge: Arc<Challenge>, pending: Pending },
+    Question { login: LoginId, talk: Talk, message: String },
+    Shown { login: LoginId, shown: ShownCode },
+    Approved { login: LoginId, approved: Approved },
+    TakeOver { from: LoginId, to: LoginId, binding: Binding },
     End { login: LoginId, verdict: Verdict },
     Closed { id: ChallengeId, devices: Vec<DeviceId>, state: ClosingState },
     Answer { ticket: u64, answer: DecisionAnswer },
@@ -67,6 +78,8 @@ pub(crate) fn decide(view: &View<'_>, work: &Work, challenge: Option<&Challenge>
             live(login).map_or(NOTHING, |live| refuse_because(view, live, *reason, *detail))
         }
         Work::End(login, reason) => live(login).map_or(NOTHING, |live| end::end(view, live, *reason)),
+        Work::Answer(login, credential) => live(login).map_or(NOTHING, |live| prompt::answered(view, live, credential)),
+        Work::NotYet(login) => live(login).map_or(NOTHING, |live| prompt::not_yet(view, live)),
         Work::HeardAgain(login) => live(login).map_or(NOTHING, |live| meet::heard_again(view, live)),
         Work::Decide { ticket, challenge: id, submission } => {
             decide::decide(view, *ticket, challenge.filter(|challenge| challenge.id == *id), submission)
@@ -76,26 +89,54 @@ pub(crate) fn decide(view: &View<'_>, work: &Work, challenge: Option<&Challenge>
 
 const NOTHING: Step = Step::Free(Vec::new());
 
-/// A reject before anybody was asked, with its record.
+/// A reject without a challenge, with its record.
 fn refuse(view: &View<'_>, live: &Live, reason: Reason, writes: Vec<Write>) -> Step {
     refuse_and(view, live, reason, writes, Vec::new())
 }
 
 /// The same with a word that says more.
 fn refuse_because(view: &View<'_>, live: &Live, reason: Reason, detail: Option<&'static str>) -> Step {
-    let mut event = record::ended(live, view.now.wall, LoginResult::Reject, reason);
-    event.detail = detail.map(str::to_owned);
-    let verdict = Verdict::Reject { reason, after_challenge: false };
-    let commit = Commit { writes: Vec::new(), audit: vec![event] };
-    Step::Commit { commit, after: vec![After::End { login: live.id(), verdict }] }
+    refuse_for(view, live, Refusal { reason, detail }, Vec::new())
+}
+
+/// Why a login is refused.
+#[derive(Clone, Copy)]
+struct Refusal {
+    reason: Reason,
+    /// A word that says more.
+    detail: Option<&'static str>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, detail: None }
+    }
+}
+
+fn refuse_for(view: &View<'_>, live: &Live, refusal: Refusal, writes: Vec<Write>) -> Step {
+    let mut event = record::ended(live, view.now.wall, LoginResult::Reject, refusal.reason);
+    if let Some(detail) = refusal.detail {
+        event.detail = Some(detail.to_owned());
+    }
+    Step::Commit { commit: Commit { writes, audit: vec![event] }, after: vec![reject(live, refusal.reason)] }
 }
 
 /// The same with further records.
 fn refuse_and(view: &View<'_>, live: &Live, reason: Reason, writes: Vec<Write>, more: Vec<AuditEvent>) -> Step {
     let mut audit = vec![record::ended(live, view.now.wall, LoginResult::Reject, reason)];
     audit.extend(more);
-    let verdict = Verdict::Reject { reason, after_challenge: false };
-    Step::Commit { commit: Commit { writes, audit }, after: vec![After::End { login: live.id(), verdict }] }
+    Step::Commit { commit: Commit { writes, audit }, after: vec![reject(live, reason)] }
+}
+
+/// Of a login whose devices were not asked; whether its prompt was decides how soon the client hears of it.
+fn reject(live: &Live, reason: Reason) -> After {
+    let verdict = Verdict::Reject { reason, after_challenge: live.talk.is_some() };
+    After::End { login: live.id(), verdict }
+}
+
+/// The login is let in.
+fn accept(live: &Live) -> After {
+    After::End { login: live.id(), verdict: Verdict::accept() }
 }
 
 /// Which counters the pushes of a login go by.

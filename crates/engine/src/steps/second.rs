@@ -2,10 +2,13 @@
 
 use countersign_domain::UserSnapshot;
 
-use super::{Step, View, counters::Counters, push};
+use super::{Step, View, counters::Counters, prompt, push};
 use crate::live::Live;
 
-/// Decides how the user is asked.
+/// Decides how the user is asked: at the prompt where there is one, and nowhere else (C025).
 pub(super) fn ask(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, counters: Counters<'_>) -> Step {
-    push::push(view, live, snapshot, counters)
+    match live.request.resource.policy.prompt {
+        Some(methods) => prompt::begin(view, live, snapshot, counters, methods),
+        None => push::push(view, live, snapshot, counters),
+    }
 }

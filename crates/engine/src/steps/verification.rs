@@ -1,8 +1,7 @@
 //! Whether the person before the device is verified, where the resource asks for it (S12).
 
 use countersign_domain::{
-    AuditEvent, Challenge, Commit, Device, LoginResult, Reason, UserSnapshot, UserVerification,
-    UserVerificationReached, Verdict, Write,
+    AuditEvent, Challenge, Commit, Device, UserSnapshot, UserVerification, UserVerificationReached, Write,
 };
 
 use super::{After, Step, View};
@@ -24,21 +23,12 @@ pub(super) enum Unverified {
     Copied,
 }
 
-/// Whether any of the user's devices can do what is asked for.
+/// Whether any of the user's devices can do what is asked for. If not nobody is asked, since nobody's Verify could be taken.
 pub(super) fn is_possible(asks: UserVerification, snapshot: &UserSnapshot) -> bool {
     match asks {
         UserVerification::None | UserVerification::Preferred => true,
         UserVerification::Required => snapshot.active_devices().any(|device| device.passkey.is_some()),
     }
-}
-
-/// Nobody is asked, since nobody's Verify could be taken.
-pub(super) fn impossible(view: &View<'_>, live: &Live, writes: Vec<Write>) -> Step {
-    let reason = Reason::NoDevice;
-    let ended = record::ended(live, view.now.wall, LoginResult::Reject, reason);
-    let audit = vec![AuditEvent { detail: Some("no_user_verification".to_owned()), ..ended }];
-    let verdict = Verdict::Reject { reason, after_challenge: false };
-    Step::Commit { commit: Commit { writes, audit }, after: vec![After::End { login: live.id(), verdict }] }
 }
 
 /// What a Verify shows. An assertion is checked also where none is asked for: a record must not say what was not so.

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ChallengeState, ClosingState, Commit, Device, DeviceId, DeviceState,
-    LimitScope, ScopedLimits, User, UserId, UserSnapshot, Write,
+    LimitScope, ScopedLimits, Secret, User, UserId, UserSnapshot, Write,
 };
 use countersign_engine::CommitFault;
 
@@ -11,6 +11,7 @@ use countersign_engine::CommitFault;
 pub(crate) struct Database {
     pub(crate) users: BTreeMap<UserId, User>,
     pub(crate) devices: BTreeMap<DeviceId, Device>,
+    pub(crate) chap_secrets: HashMap<UserId, Secret>,
     pub(crate) limits: HashMap<LimitScope, ScopedLimits>,
     pub(crate) challenges: HashMap<ChallengeId, Challenge>,
     pub(crate) reported: HashSet<ChallengeId>,
@@ -31,7 +32,14 @@ impl Database {
                 .collect(),
             limits: self.limits.values().filter(|l| l.scope.user() == user).cloned().collect(),
             bypass: None,
-            chap_secret: None,
+            chap_secret: self.chap_secrets.get(&user).cloned(),
+        })
+    }
+
+    /// The device is active, and its user enabled.
+    fn is_active(&self, device: DeviceId) -> bool {
+        self.devices.get(&device).is_some_and(|device| {
+            device.state == DeviceState::Active && self.users.get(&device.user).is_some_and(|user| user.enabled)
         })
     }
 
@@ -43,8 +51,12 @@ impl Database {
             let holds = match write {
                 Write::OpenChallenge(challenge) => !self.challenges.contains_key(&challenge.id),
                 Write::CloseChallenge { id, closing } => self.challenges.get(id).is_some_and(|challenge| {
+                    let decided = closing.decision.as_ref().map(|decision| decision.device);
                     challenge.state == ChallengeState::Pending
-                        && (closing.state != ClosingState::Approved || closing.at < challenge.expires_at)
+                        && (closing.state != ClosingState::Approved
+                            || closing.at < challenge.expires_at
+                                && self.users.get(&challenge.user).is_some_and(|user| user.enabled)
+                                && decided.is_none_or(|device| self.is_active(device)))
                 }),
                 Write::ReassignChallenge { id, from, .. } => self
                     .challenges
@@ -57,13 +69,13 @@ impl Database {
                 Write::SetLimits { scope, expected, .. } => {
                     self.limits.get(scope).map_or(0, |limits| limits.version) == *expected
                 }
-                Write::BurnTotpStep { device, step } => self
-                    .devices
-                    .get(device)
-                    .is_some_and(|device| device.state == DeviceState::Active && device.totp_last_step < *step),
+                Write::BurnTotpStep { device, step } => {
+                    self.is_active(*device) && self.devices[device].totp_last_step < *step
+                }
                 Write::UsePasskey { id, before, .. } => self.devices.get(id).is_some_and(|device| {
                     device.state == DeviceState::Active && device.passkey.as_ref() == Some(before)
                 }),
+                Write::RequireActive(device) => self.is_active(*device),
                 other => panic!("the engine does not write {other:?}"),
             };
             if !holds {
@@ -90,6 +102,7 @@ impl Database {
                 }
                 Write::BurnTotpStep { device, step } => self.devices.get_mut(&device).unwrap().totp_last_step = step,
                 Write::UsePasskey { id, after, .. } => self.devices.get_mut(&id).unwrap().passkey = Some(after),
+                Write::RequireActive(_) => {}
                 _ => unreachable!(),
             }
         }

@@ -11,11 +11,11 @@ use std::{
 };
 
 use countersign_domain::{
-    Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
-    DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, DirectoryId, Door, EntryId, HostileText,
-    LimitScope, Lockout, LoginId, LoginName, LoginRequest, PasswordHash, Primary, Reason, Resource, ResourceId,
-    Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId, UserOrigin, UserVerificationReached, Verdict,
-    totp,
+    AuditEvent, Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
+    DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, DirectoryId, Door, EntryId, EventKind, HostileText,
+    LimitScope, Lockout, LoginId, LoginName, LoginRequest, Methods, NumberMode, PasswordHash, Policy, Primary,
+    Question, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId,
+    UserOrigin, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PrimaryOutcome,
@@ -26,6 +26,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::database::Database;
+
+mod watch;
 
 const PASSWORD: &[u8] = b"right";
 const LOCKOUT: Lockout = Lockout { threshold: 3, window: Duration::from_secs(120) };
@@ -51,9 +53,26 @@ fn s02_s14_s22_s97_no_run_breaks_a_rule() {
         let Tally { accepted_push, accepted_code, collisions, takeovers, expired, crashes, limited, code_used, .. } =
             seen;
         let wrong = seen.wrong_in_directory;
-        for reached in
-            [accepted_push, accepted_code, collisions, takeovers, expired, crashes, limited, code_used, wrong]
-        {
+        let Tally { asked, accepted_shown, accepted_typed, strange, prompts_taken_over, number_wrong, waited, .. } =
+            seen;
+        for reached in [
+            accepted_push,
+            accepted_code,
+            collisions,
+            takeovers,
+            expired,
+            crashes,
+            limited,
+            code_used,
+            wrong,
+            asked,
+            accepted_shown,
+            accepted_typed,
+            strange,
+            prompts_taken_over,
+            number_wrong,
+            waited,
+        ] {
             assert!(reached > 20, "{seen:?}");
         }
     }
@@ -73,6 +92,18 @@ struct Tally {
     unavailable: u64,
     crashes: u64,
     wrong_in_directory: u64,
+    /// Questions.
+    asked: u64,
+    /// Let in by a code that the phone showed, and by a number typed into it.
+    accepted_shown: u64,
+    accepted_typed: u64,
+    /// Answers that belong to no question, or do not come from where it went.
+    strange: u64,
+    /// Retries of a first request that was answered with a question.
+    prompts_taken_over: u64,
+    number_wrong: u64,
+    /// Answers that waited for the phone until the client would not wait any longer.
+    waited: u64,
 }
 
 impl Tally {
@@ -89,6 +120,13 @@ impl Tally {
         self.unavailable += other.unavailable;
         self.crashes += other.crashes;
         self.wrong_in_directory += other.wrong_in_directory;
+        self.asked += other.asked;
+        self.accepted_shown += other.accepted_shown;
+        self.accepted_typed += other.accepted_typed;
+        self.strange += other.strange;
+        self.prompts_taken_over += other.prompts_taken_over;
+        self.number_wrong += other.number_wrong;
+        self.waited += other.waited;
     }
 }
 
@@ -96,13 +134,40 @@ impl Tally {
 #[derive(Debug)]
 enum Action {
     Start(Box<LoginRequest>),
+    /// Somebody at the prompt of a login answers a question.
+    Answer {
+        login: LoginId,
+        state: [u8; 16],
+        reply: Reply,
+    },
     Heard(LoginId),
     Superseded(LoginId),
-    Load { lane: Lane, user: UserId, challenge: Option<ChallengeId>, incarnation: u32 },
-    Checked { login: LoginId, outcome: PrimaryOutcome, incarnation: u32 },
-    Write { lane: Lane, commit: Box<Commit>, incarnation: u32 },
-    Written { lane: Lane, outcome: Result<(), CommitFault>, incarnation: u32 },
-    Decide { device: DeviceId, challenge: ChallengeId, decision: Decision },
+    Load {
+        lane: Lane,
+        user: UserId,
+        challenge: Option<ChallengeId>,
+        incarnation: u32,
+    },
+    Checked {
+        login: LoginId,
+        outcome: PrimaryOutcome,
+        incarnation: u32,
+    },
+    Write {
+        lane: Lane,
+        commit: Box<Commit>,
+        incarnation: u32,
+    },
+    Written {
+        lane: Lane,
+        outcome: Result<(), CommitFault>,
+        incarnation: u32,
+    },
+    Decide {
+        device: DeviceId,
+        challenge: ChallengeId,
+        decision: Decision,
+    },
     Tick,
     Crash,
     ClockJump(i64),
@@ -110,9 +175,30 @@ enum Action {
     Outage(bool),
 }
 
-/// What the model knows of a login that the engine does not.
+/// What is typed at a prompt.
+#[derive(Debug, Clone, Copy)]
+enum Reply {
+    /// The code that a phone has shown for this login, or nothing where none has.
+    Shown,
+    /// The code that a phone has shown for whatever login.
+    ShownElsewhere,
+    OfAccount,
+    Wrong,
+    Nothing,
+    Junk,
+    First,
+    Second,
+    /// Anything, by somebody who is not the one who was asked.
+    Stranger,
+}
+
+/// What the model knows of a request that the engine does not.
 struct Known {
     request: LoginRequest,
+    /// The login that it belongs to: itself, but for answers.
+    of: LoginId,
+    /// Whether somebody else sent it than whoever was asked.
+    strange: bool,
     user: Option<UserId>,
     /// Requests with the same origin are one person's one attempt and its retries.
     origin: u64,
@@ -148,9 +234,22 @@ struct World {
     origins: u64,
     /// Who began the login that a challenge was made for.
     origin_of_challenge: HashMap<ChallengeId, u64>,
+    /// The login that it was made for.
+    opened_for: HashMap<ChallengeId, LoginId>,
     opened: HashMap<LimitScope, Vec<Timestamp>>,
     accepted_steps: HashSet<(DeviceId, u64)>,
     accepted_challenges: HashSet<ChallengeId>,
+    /// By the device that asked for it: the code of a challenge.
+    codes: HashMap<ChallengeId, Vec<u8>>,
+    /// The number that the prompt of a login shows.
+    numbers: HashMap<LoginId, String>,
+    /// Whom a State was sent to.
+    states: HashMap<[u8; 16], LoginId>,
+    /// States whose answer counted.
+    spent: HashSet<[u8; 16]>,
+    /// What is pending for a user, and whether it is plain.
+    pending: HashMap<UserId, Vec<(ChallengeId, bool)>>,
+    decisions: HashMap<u64, ChallengeId>,
     /// Collisions between logins that both proved a password, by user: neither may be let in.
     collided: HashSet<LoginId>,
     next_ticket: u64,
@@ -186,9 +285,16 @@ impl World {
             logins: BTreeMap::new(),
             origins: 0,
             origin_of_challenge: HashMap::new(),
+            opened_for: HashMap::new(),
             opened: HashMap::new(),
             accepted_steps: HashSet::new(),
             accepted_challenges: HashSet::new(),
+            codes: HashMap::new(),
+            numbers: HashMap::new(),
+            states: HashMap::new(),
+            spent: HashSet::new(),
+            pending: HashMap::new(),
+            decisions: HashMap::new(),
             collided: HashSet::new(),
             next_ticket: 0,
             answered: HashSet::new(),
@@ -209,8 +315,14 @@ impl World {
             ("gateway", Primary::None, None),
             ("host", Primary::Directory, Some(corp)),
             ("farm", Primary::None, Some(corp)),
+            ("portal", Primary::Local, None),
+            ("kiosk", Primary::None, None),
+            ("mail", Primary::Directory, Some(corp)),
         ] {
+            let prompts = matches!(name, "portal" | "kiosk" | "mail");
+            let policy = Policy { prompt: prompts.then(|| self.methods()), ..Policy::default() };
             let resource = Resource {
+                policy,
                 directory,
                 retries: if self.rng.random_ratio(4, 5) { Retries::Join } else { Retries::Collide },
                 answer_by: Duration::from_secs(self.rng.random_range(5..70)),
@@ -258,6 +370,11 @@ impl World {
             }
             if own { &mut self.users } else { &mut self.entries }.push((id, name));
         }
+    }
+
+    fn methods(&mut self) -> Methods {
+        let [code_to_phone, typed, totp] = [(); 3].map(|()| self.rng.random_ratio(1, 2));
+        Methods { code_to_phone: code_to_phone || !typed && !totp, typed, totp }
     }
 
     fn run(mut self) -> Tally {
@@ -411,9 +528,97 @@ impl World {
             .map(|(id, _)| *id);
         self.logins.insert(
             request.id,
-            Known { request: request.clone(), user, origin, verdict: None, started: at, incarnation: u32::MAX },
+            Known {
+                request: request.clone(),
+                of: request.id,
+                strange: false,
+                user,
+                origin,
+                verdict: None,
+                started: at,
+                incarnation: u32::MAX,
+            },
         );
         self.plan(at, Action::Start(Box::new(request)));
+    }
+
+    /// What becomes of a question: mostly one answer, sometimes none, several, late ones, or somebody else's.
+    fn plan_answers(&mut self, login: LoginId, state: [u8; 16]) {
+        for _ in 0..self.rng.random_range(0..6) {
+            let reply = match self.rng.random_range(0..24) {
+                0..8 => Reply::Shown,
+                8 | 9 => Reply::ShownElsewhere,
+                10..13 => Reply::OfAccount,
+                13 => Reply::Wrong,
+                14 | 15 => Reply::Nothing,
+                16 => Reply::Junk,
+                17..20 => Reply::First,
+                20..23 => Reply::Second,
+                _ => Reply::Stranger,
+            };
+            let most = if self.rng.random_ratio(1, 8) { 150_000 } else { 30_000 };
+            self.soon(most, Action::Answer { login, state, reply });
+            if self.rng.random_ratio(3, 5) {
+                return;
+            }
+        }
+    }
+
+    /// An answer as it comes in, or what is like one.
+    fn answer(&mut self, login: LoginId, state: [u8; 16], reply: Reply) -> LoginRequest {
+        let first = &self.logins[&login];
+        let (origin, user) = (first.origin, first.user);
+        let mut request = first.request.clone();
+        request.id = LoginId::new(self.wall(), &self.entropy);
+        request.state = Some(state.to_vec());
+        let mine = self.database.challenges.values().find(|challenge| challenge.login == login).map(|c| c.id);
+        let text = match reply {
+            Reply::Shown | Reply::Stranger => mine.and_then(|id| self.codes.get(&id)).cloned().unwrap_or_default(),
+            Reply::ShownElsewhere => {
+                let codes: Vec<_> = self.codes.values().collect();
+                let place = self.rng.random_range(0..codes.len().max(1));
+                codes.get(place).copied().cloned().unwrap_or_default()
+            }
+            Reply::OfAccount => user.map(|user| self.some_code(user)).unwrap_or_default(),
+            Reply::Wrong => b"000000".to_vec(),
+            Reply::Nothing => Vec::new(),
+            Reply::Junk => b"\xFFcode?".to_vec(),
+            Reply::First => b"1".to_vec(),
+            Reply::Second => b"2".to_vec(),
+        };
+        request.credential = if text.is_empty() { Credential::None } else { Credential::Password(Secret::new(text)) };
+        let strange = matches!(reply, Reply::Stranger);
+        if strange {
+            match self.rng.random_range(0..4) {
+                0 => request.client = ClientId::new(self.wall(), &self.entropy),
+                1 => request.peer = [203, 0, 113, 9].into(),
+                2 => request.user_typed = "USER0".into(),
+                _ => request.state.as_mut().unwrap()[7] ^= 1,
+            }
+        }
+        if self.rng.random_ratio(1, 4) {
+            // Clients leave out what they sent before.
+            request.source = Source::default();
+            request.retry = RetryKey::default();
+        }
+        let known = Known {
+            request: request.clone(),
+            of: login,
+            strange,
+            user,
+            origin,
+            verdict: None,
+            started: self.monotonic,
+            incarnation: self.incarnation,
+        };
+        self.logins.insert(request.id, known);
+        for _ in 0..self.rng.random_range(0..3) {
+            self.soon(8000, Action::Heard(request.id));
+        }
+        if self.rng.random_ratio(1, 12) {
+            self.soon(8000, Action::Superseded(request.id));
+        }
+        request
     }
 
     fn request(&mut self) -> LoginRequest {
@@ -441,6 +646,7 @@ impl World {
             resource,
             client,
             client_name: "nas".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: HostileText::from(&*name),
             credential,
@@ -449,7 +655,23 @@ impl World {
                 nas_port: self.rng.random_ratio(3, 4).then(|| self.rng.random::<[u8; 4]>().to_vec()),
                 ..RetryKey::default()
             },
+            state: None,
         }
+    }
+
+    /// The number that somebody types into the phone: mostly the one before them, sometimes that of another login.
+    fn number_for(&mut self, challenge: ChallengeId) -> String {
+        let Some(row) = self.database.challenges.get(&challenge) else { return String::new() };
+        if row.number_mode != NumberMode::Typed || self.rng.random_ratio(1, 20) {
+            return String::new();
+        }
+        let right = self.numbers.get(&row.login).cloned();
+        if self.rng.random_ratio(1, 4) {
+            let numbers: Vec<_> = self.numbers.values().filter(|number| Some(*number) != right.as_ref()).collect();
+            let place = self.rng.random_range(0..numbers.len().max(1));
+            return numbers.get(place).map_or_else(|| "123456".to_owned(), |number| (*number).clone());
+        }
+        right.unwrap_or_default()
     }
 
     /// Often a right code, sometimes an old or a wrong one.
@@ -482,6 +704,9 @@ impl World {
                     None => Subject::Unknown,
                 };
                 Event::Start { request, subject }
+            }
+            Action::Answer { login, state, reply } => {
+                Event::Answered { request: Box::new(self.answer(login, state, reply)) }
             }
             Action::Heard(login) => Event::Heard(login),
             Action::Superseded(login) => Event::Superseded(login),
@@ -520,10 +745,11 @@ impl World {
                 let Some(user) = self.database.devices.get(&device).map(|device| device.user) else { return };
                 self.next_ticket += 1;
                 self.asked.insert(self.next_ticket, self.incarnation);
+                self.decisions.insert(self.next_ticket, challenge);
                 let record = DecisionRecord {
                     device,
                     decision,
-                    number: String::new(),
+                    number: if decision == Decision::Verify { self.number_for(challenge) } else { String::new() },
                     user_verification: UserVerificationReached::None,
                     device_time: "2027-01-15T08:00:00Z".to_owned(),
                 };
@@ -565,212 +791,13 @@ impl World {
         self.undisturbed = false;
         self.incarnation += 1;
         self.engine = Engine::new(Bounds::default(), &self.entropy);
+        self.pending.clear();
         // As the desk does before it opens.
         let at = self.wall();
         for challenge in self.database.challenges.values_mut() {
             if challenge.state == ChallengeState::Pending {
                 challenge.state =
                     ChallengeState::Closed(Closing { state: ClosingState::Cancelled, at, decision: None });
-            }
-        }
-    }
-
-    fn effect(&mut self, effect: Effect) {
-        let incarnation = self.incarnation;
-        match effect {
-            Effect::Load { lane, user, challenge } => {
-                self.soon(20, Action::Load { lane, user, challenge, incarnation });
-            }
-            Effect::CheckPrimary { login, against, password } => {
-                let outcome = self.check(&against, password.expose() == PASSWORD);
-                self.soon(200, Action::Checked { login, outcome, incarnation });
-            }
-            Effect::Commit { lane, commit } => self.soon(20, Action::Write { lane, commit, incarnation }),
-            Effect::Record(event) => self.database.audit.push(*event),
-            Effect::Verdict { login, verdict, .. } => self.verdict(login, verdict),
-            Effect::Publish(Notice::Opened(challenge)) => self.opened(&challenge),
-            Effect::Publish(Notice::Closed { id, .. }) => {
-                // Some people report afterwards.
-                if self.rng.random_ratio(1, 20) {
-                    let device = self.database.challenges.get(&id).and_then(|c| c.devices.first().copied());
-                    if let Some(device) = device {
-                        self.soon(5000, Action::Decide { device, challenge: id, decision: Decision::DenyReport });
-                    }
-                }
-            }
-            Effect::Answer { ticket, answer } => {
-                assert!(self.answered.insert(ticket), "a decision was answered twice");
-                if let DecisionAnswer::Taken(ClosingState::Approved) = answer {
-                    assert!(self.available || self.database.audit.iter().any(|e| e.result == Some("accept")));
-                }
-            }
-        }
-    }
-
-    fn check(&mut self, against: &Against, right: bool) -> PrimaryOutcome {
-        match against {
-            _ if self.rng.random_ratio(1, 50) => PrimaryOutcome::Busy,
-            Against::Local { hash: Some(_) } if right => PrimaryOutcome::Right,
-            Against::Directory { .. } if self.rng.random_ratio(1, 30) => PrimaryOutcome::Refused("locked"),
-            Against::Directory { .. } if self.rng.random_ratio(1, 30) => {
-                PrimaryOutcome::Unavailable("directory_unreachable")
-            }
-            Against::Local { .. } | Against::Directory { entry: None, .. } => PrimaryOutcome::Wrong,
-            Against::Directory { entry: Some(entry), .. } if right => {
-                self.wrong_in_directory.remove(entry);
-                PrimaryOutcome::Right
-            }
-            Against::Directory { entry: Some(entry), .. } => {
-                // As Active Directory counts: from one wrong password to the next.
-                let (count, last) = self.wrong_in_directory.get(entry).copied().unwrap_or_default();
-                let again = self.monotonic.saturating_sub(last) >= LOCKOUT.window;
-                let count = if again { 1 } else { count + 1 };
-                self.wrong_in_directory.insert(entry.clone(), (count, self.monotonic));
-                self.tally.wrong_in_directory += 1;
-                // What could not be written, or was forgotten with the memory of a server that fell, is not counted.
-                assert!(!self.undisturbed || count < u32::from(LOCKOUT.threshold), "the directory locked an account");
-                PrimaryOutcome::Wrong
-            }
-        }
-    }
-
-    fn opened(&mut self, challenge: &Challenge) {
-        let known = &self.logins[&challenge.login];
-        let scope = if known.request.resource.proves_user() {
-            LimitScope::User(challenge.user)
-        } else {
-            LimitScope::UserAt(challenge.user, challenge.resource)
-        };
-        self.origin_of_challenge.insert(challenge.id, known.origin);
-        self.opened.entry(scope).or_default().push(challenge.created_at);
-        for device in challenge.devices.clone() {
-            let decision = match self.rng.random_range(0..20) {
-                0..11 => Decision::Verify,
-                11..14 => Decision::Deny,
-                14 => Decision::DenyReport,
-                _ => continue,
-            };
-            self.soon(40_000, Action::Decide { device, challenge: challenge.id, decision });
-            if self.rng.random_ratio(1, 4) {
-                // Sent again, or another one decides otherwise.
-                let other = if self.rng.random_ratio(1, 2) { decision } else { Decision::Deny };
-                self.soon(40_000, Action::Decide { device, challenge: challenge.id, decision: other });
-            }
-        }
-    }
-
-    fn verdict(&mut self, login: LoginId, verdict: Verdict) {
-        let known = self.logins.get_mut(&login).expect("a verdict for a login that was never handed in");
-        assert!(known.verdict.is_none(), "two verdicts for {login:?}: {:?}, then {verdict:?}", known.verdict);
-        known.verdict = Some(verdict.clone());
-        match verdict {
-            Verdict::Accept(_) => self.accepted(login),
-            Verdict::Ask(question) => unreachable!("nothing here asks: {question:?}"),
-            Verdict::Reject { reason: Reason::Collision, .. } => {
-                self.tally.collisions += 1;
-                self.collided.insert(login);
-            }
-            Verdict::Reject { reason: Reason::Expired, .. } => self.tally.expired += 1,
-            Verdict::Reject { reason: Reason::Denied | Reason::DeniedReported, .. } => self.tally.denied += 1,
-            Verdict::Reject { reason: Reason::Limited, .. } => self.tally.limited += 1,
-            Verdict::Reject { reason: Reason::CodeUsed, .. } => self.tally.code_used += 1,
-            Verdict::Reject { reason: Reason::Unavailable, .. } => self.tally.unavailable += 1,
-            Verdict::Unanswered { reason: Reason::Superseded } => self.tally.takeovers += 1,
-            Verdict::Reject { .. } | Verdict::Unanswered { .. } => {}
-        }
-        if !matches!(verdict, Verdict::Reject { reason: Reason::Unavailable, .. }) {
-            let recorded = self.database.audit.iter().any(|event| event.login == Some(login) && event.result.is_some());
-            let outage = matches!(verdict, Verdict::Unanswered { .. });
-            assert!(recorded || outage, "{login:?} has a verdict and no record");
-        }
-    }
-
-    fn accepted(&mut self, login: LoginId) {
-        let known = &self.logins[&login];
-        assert!(!self.collided.contains(&login));
-        let user = known.user.expect("nobody was let in");
-        if let Some(since) = self.disabled_since.get(&user) {
-            // A decision that was read just before may be on its way to the disk.
-            let ago = self.monotonic.saturating_sub(*since);
-            assert!(ago < Duration::from_millis(100), "let in {ago:?} after the user was disabled");
-        }
-        let records: Vec<_> = self
-            .database
-            .audit
-            .iter()
-            .filter(|event| event.login == Some(login) && event.result == Some("accept"))
-            .collect();
-        assert_eq!(records.len(), 1, "an accepted login has one record that says so");
-        let record = records[0];
-        let device = record.device.expect("a factor of some device");
-        assert_eq!(self.database.devices[&device].user, user, "another user's device");
-        match record.factor {
-            Some("push") => {
-                self.tally.accepted_push += 1;
-                let challenge = self
-                    .database
-                    .challenges
-                    .values()
-                    .find(|challenge| challenge.login == login)
-                    .expect("the challenge names the login that it let in");
-                let ChallengeState::Closed(Closing { state: ClosingState::Approved, at, decision: Some(decision) }) =
-                    &challenge.state
-                else {
-                    panic!("let in by a challenge that was not approved: {challenge:?}");
-                };
-                assert!(self.accepted_challenges.insert(challenge.id), "one challenge let in two logins");
-                assert_eq!(decision.decision, Decision::Verify);
-                assert!(challenge.devices.contains(&decision.device));
-                assert!(*at < challenge.expires_at, "approved after its end");
-                assert_eq!(
-                    self.origin_of_challenge[&challenge.id], known.origin,
-                    "the approval of one attempt let another one in"
-                );
-                let waited = self.monotonic.saturating_sub(known.started);
-                assert!(waited <= known.request.resource.answer_by + Duration::from_secs(1), "let in after {waited:?}");
-                self.nobody_else_was_there(login, user);
-            }
-            Some("totp") => {
-                self.tally.accepted_code += 1;
-                let step = self.database.devices[&device].totp_last_step;
-                assert!(self.accepted_steps.insert((device, step)), "one code let in two logins");
-            }
-            other => panic!("let in by {other:?}"),
-        }
-    }
-
-    /// While a login waited for its Verify, nobody else with the password came to the point of asking a device.
-    fn nobody_else_was_there(&self, login: LoginId, user: UserId) {
-        let mine = &self.logins[&login];
-        let asked = |id: LoginId, event: &str, reason: Option<&str>| {
-            self.database.audit.iter().position(|e| {
-                e.login == Some(id) && e.kind.as_str() == event && (reason.is_none() || e.reason == reason)
-            })
-        };
-        // A retry speaks for the first request of its attempt, which was the one that asked.
-        let opened = self
-            .logins
-            .iter()
-            .filter(|(_, other)| other.origin == mine.origin)
-            .filter_map(|(id, _)| asked(*id, "login.challenged", None))
-            .max();
-        let approved = asked(login, "login.ended", Some("approved"));
-        let (Some(opened), Some(approved)) = (opened, approved) else { panic!("no trace of the approval") };
-        for (id, other) in &self.logins {
-            let proves = other.request.resource.primary != Primary::None
-                || other.request.resource.id == mine.request.resource.id;
-            if other.user != Some(user) || other.origin == mine.origin || !proves {
-                continue;
-            }
-            if let Some(collided) = asked(*id, "login.ended", Some("collision")) {
-                // Its own collision may have been with somebody else, before or after.
-                assert!(
-                    collided < opened || collided > approved || mine.request.resource.primary == Primary::None,
-                    "{id:?} collided while {login:?} waited, and {login:?} was let in"
-                );
-            }
-            if let Some(challenged) = asked(*id, "login.challenged", None) {
-                assert!(challenged < opened || challenged > approved, "two challenges of one user at once");
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The rules one by one, over a storage that answers at once.
 
+mod chap;
 mod directed;
+mod prompts;
 mod verified;
 
 use core::time::Duration;
@@ -42,6 +44,8 @@ struct Play {
     verdicts: HashMap<LoginId, Verdict>,
     asked: Vec<Arc<Challenge>>,
     closed: Vec<(ChallengeId, ClosingState)>,
+    /// Challenges whose code a device has got.
+    shown: Vec<ChallengeId>,
     answers: Vec<DecisionAnswer>,
     passwords_checked: usize,
     /// What the directory says of a password that is not `right`.
@@ -78,6 +82,7 @@ impl Play {
             verdicts: HashMap::new(),
             asked: Vec::new(),
             closed: Vec::new(),
+            shown: Vec::new(),
             answers: Vec::new(),
             passwords_checked: 0,
             directory_says: PrimaryOutcome::Wrong,
@@ -132,11 +137,13 @@ impl Play {
             resource: Arc::clone(&at.0),
             client: at.1,
             client_name: "192.0.2.1".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: "alice".into(),
             credential: password.map_or(Credential::None, |p| Credential::Password(Secret::new(p.to_vec()))),
             source: Source { address: Some("198.51.100.7".into()) },
             retry: RetryKey { nas_port: Some(vec![0, 0, 0, 1]), ..RetryKey::default() },
+            state: None,
         }
     }
 
@@ -184,13 +191,21 @@ impl Play {
         decision: Decision,
         signed: bool,
     ) -> DecisionAnswer {
-        let record = DecisionRecord {
+        let record = Self::record(device, decision, "");
+        self.submit(user, challenge, record, signed)
+    }
+
+    fn record(device: DeviceId, decision: Decision, number: &str) -> DecisionRecord {
+        DecisionRecord {
             device,
             decision,
-            number: String::new(),
+            number: number.to_owned(),
             user_verification: UserVerificationReached::None,
             device_time: "2027-01-15T08:00:00Z".to_owned(),
-        };
+        }
+    }
+
+    fn submit(&mut self, user: UserId, challenge: ChallengeId, record: DecisionRecord, signed: bool) -> DecisionAnswer {
         let signature = SignatureCheck::new(move |_| signed);
         let submission = Box::new(Submission { record, signature, assertion: None });
         self.feed(Event::Decided { ticket: 1, user, challenge, submission });
@@ -230,9 +245,10 @@ impl Play {
                     }
                     Effect::Record(event) => self.database.audit.push(*event),
                     Effect::Verdict { login, verdict, .. } => {
-                        assert!(self.verdicts.insert(login, verdict).is_none(), "two verdicts for one login");
+                        assert!(self.verdicts.insert(login, verdict).is_none(), "two verdicts for one request");
                     }
                     Effect::Publish(Notice::Opened(challenge)) => self.asked.push(challenge),
+                    Effect::Publish(Notice::CodeShown(id)) => self.shown.push(id),
                     Effect::Publish(Notice::Closed { id, state, .. }) => self.closed.push((id, state)),
                     Effect::Answer { answer, .. } => self.answers.push(answer),
                 }

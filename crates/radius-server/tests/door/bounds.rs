@@ -13,6 +13,7 @@ const OTHER: NewResource<'_> = NewResource {
     primary: countersign_domain::Primary::None,
     answer_by: core::time::Duration::from_secs(60),
     require_message_authenticator: true,
+    prompt: None,
 };
 
 #[tokio::test]

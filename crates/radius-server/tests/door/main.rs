@@ -13,6 +13,7 @@ mod concurrent;
 mod credentials;
 mod discarded;
 mod house;
+mod prompts;
 mod rejects;
 mod retransmissions;
 mod rules;

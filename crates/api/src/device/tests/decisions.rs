@@ -450,11 +450,13 @@ async fn s23_a_code_typed_instead_must_be_six_digits() {
             resource: world.resource.clone(),
             client: world.client,
             client_name: "nas".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: HostileText::from("ada"),
             credential: Credential::Password(Secret::new(code.clone().into_bytes())),
             source: Source::default(),
             retry: RetryKey::default(),
+            state: None,
         });
         assert_eq!(world.verdict().await == Verdict::accept(), code == right, "{code:?}");
     }

@@ -198,11 +198,13 @@ impl World {
             resource: self.resource.clone(),
             client: self.client,
             client_name: "nas".to_owned(),
+            peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: HostileText::from(user),
             credential,
             source: Source { address: address.map(HostileText::from) },
             retry: RetryKey::default(),
+            state: None,
         });
     }
 

@@ -1,6 +1,6 @@
 //! Users whom a device verifies (S12).
 
-use countersign_domain::{Passkey, UserVerification};
+use countersign_domain::{Methods, Passkey, UserVerification};
 use countersign_engine::{AssertionCheck, AssertionOutcome};
 
 use super::*;
@@ -99,4 +99,27 @@ fn s12_what_is_claimed_without_an_assertion_shows_nothing() {
         assert_eq!(play.answers.pop(), Some(DecisionAnswer::AssertionInvalid), "{asks:?}");
         assert_eq!(play.verdict(login), None);
     }
+}
+
+#[test]
+fn s12_no_code_is_shown_to_whom_nobody_has_verified() {
+    let (mut play, _) = Play::verified(UserVerification::Required);
+    let mut resource = Resource::clone(&play.rdp.0);
+    resource.policy.prompt = Some(Methods { code_to_phone: true, typed: false, totp: false });
+    play.rdp.0 = Arc::new(resource);
+    let request = play.another(play.rdp(), 2);
+    // The plain one before it ends by that.
+    play.start(&request);
+    let Some(Verdict::Ask(question)) = play.verdict(request.id) else { panic!("not asked") };
+    let challenge = play.last_asked();
+    assert_eq!(play.decide(challenge, Decision::Verify), DecisionAnswer::UserVerificationRequired);
+    let DecisionAnswer::CodeShown(code) = play.verify_with(right()) else { panic!("no code") };
+    assert_eq!(play.database.devices[&play.phone].passkey, Some(passkey(2)));
+    let mut answer = play.another(play.rdp(), 2);
+    answer.state = Some(question.state.to_vec());
+    answer.credential = Credential::Password(code);
+    let id = answer.id;
+    play.feed(Event::Answered { request: Box::new(answer) });
+    assert_eq!(play.verdict(id), Some(Verdict::accept()));
+    assert_eq!(play.database.audit.last().unwrap().detail.as_deref(), Some("webauthn"));
 }
