@@ -10,7 +10,8 @@ use std::{
 
 use countersign_domain::{Entropy, Seldom};
 use countersign_radius::upstream::{
-    Forward, NoAnswer, Outcome, Output, ProxyMark, ServerState, Timing, UpstreamServer, UpstreamSocket, UpstreamTable,
+    Forward, NoAnswer, Outcome, Output, ProxyMark, ProxyTag, ServerState, Timing, UpstreamServer, UpstreamSocket,
+    UpstreamTable,
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -114,6 +115,11 @@ impl Client {
             state.table.request(now, ticket, forward, deadline, &mut |octets| entropy.fill(octets));
         });
         receiver.await.unwrap_or(Outcome::NoAnswer(NoAnswer::Silent))
+    }
+
+    /// A login came back to us. Whether it is one of those that wait here.
+    pub fn looped(&self, tag: ProxyTag) -> bool {
+        self.inner.lock().table.looped(tag)
     }
 
     /// The servers, in their order, as they are now; times are spans before now.

@@ -12,5 +12,5 @@ pub mod trial;
 
 pub use client::Client;
 pub use countersign_radius::upstream::{
-    Answer, Forward, NoAnswer, Outcome, ProxyMark, Relayed, ServerCounts, ServerState, UpstreamServer,
+    Answer, Forward, NoAnswer, Outcome, ProxyMark, ProxyTag, Relayed, ServerCounts, ServerState, UpstreamServer,
 };

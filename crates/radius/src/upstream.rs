@@ -18,7 +18,7 @@ mod io;
 mod lanes;
 mod relay;
 
-pub use forward::{Forward, ProxyMark, forwarded};
+pub use forward::{Forward, ProxyMark, ProxyTag, forwarded};
 pub use health::Change;
 pub use io::{
     Answer, NoAnswer, Outcome, Output, Random, ReplyFault, ServerCounts, ServerState, Timing, UpstreamServer,
@@ -48,6 +48,9 @@ struct Probe {
 struct Pending<T> {
     ticket: T,
     forward: Forward,
+    tag: ProxyTag,
+    /// It has come back to us.
+    looped: bool,
     deadline: Duration,
     /// INVARIANT: at least one, each towards another server, each with a slot of its own. Only the last one is sent again.
     attempts: Vec<Attempt>,
@@ -145,7 +148,10 @@ impl<T: Copy> UpstreamTable<T> {
         let now = self.advance(now);
         self.serial = self.serial.saturating_add(1);
         let serial = self.serial;
-        let pending = Pending { ticket, forward, deadline, attempts: Vec::new(), due: deadline };
+        let mut tag = [0; 8];
+        random(&mut tag);
+        let tag = ProxyTag(tag);
+        let pending = Pending { ticket, forward, tag, looped: false, deadline, attempts: Vec::new(), due: deadline };
         self.pending.insert(serial, pending);
         self.due.insert((deadline, serial));
         if deadline <= now {
@@ -225,6 +231,10 @@ impl<T: Copy> UpstreamTable<T> {
         let answer = || Answer { server: socket.server, relayed: relay::relayed(&reply) };
         match reply.code() {
             Code::AccessAccept => self.end(serial, Outcome::Accept(answer())),
+            // Whoever sends us back what he got from us is told no, and passes that on.
+            Code::AccessReject if self.pending.get(&serial).is_some_and(|pending| pending.looped) => {
+                self.end(serial, Outcome::NoAnswer(NoAnswer::Loop));
+            }
             Code::AccessReject => self.end(serial, Outcome::Reject(answer())),
             Code::AccessChallenge => self.end(serial, Outcome::Challenge(answer())),
             // It will not answer this one, now or later.
@@ -244,6 +254,12 @@ impl<T: Copy> UpstreamTable<T> {
                 self.move_on(now, serial, attempt, None, random);
             }
         }
+    }
+
+    /// A request came back to us: a reject of it says nothing about the login. Whether it is one of this table.
+    pub fn looped(&mut self, tag: ProxyTag) -> bool {
+        let found = self.pending.values_mut().find(|pending| pending.tag == tag);
+        found.map(|pending| pending.looped = true).is_some()
     }
 
     /// Time has passed.
@@ -307,7 +323,7 @@ impl<T: Copy> UpstreamTable<T> {
             let mut authenticator = [0; 16];
             random(&mut authenticator);
             let authenticator = Authenticator(authenticator);
-            let made = pending.forward.encode(slot.identifier, &authenticator, &server.secret, &self.mark);
+            let made = pending.forward.encode(slot.identifier, &authenticator, &server.secret, &self.mark, pending.tag);
             let Ok(packet) = made.map(Arc::<[u8]>::from) else {
                 let closed = server.lanes.give_back(slot);
                 self.outputs.extend(closed.map(|port| Output::Close(UpstreamSocket { server: at, port })));

@@ -11,12 +11,16 @@ use crate::{
     UserPassword, encode_request,
 };
 
-/// The Proxy-State value that this deployment adds to what it sends on. A request that comes in with it has come back:
-/// somebody sends us what we sent to him.
+/// What this deployment's Proxy-State values begin with, which it adds to what it sends on. A request that comes in with
+/// one has come back: somebody sends us what we sent to him.
 ///
-/// INVARIANT: 16 of its octets are random and the same for all nodes of one deployment, so no other's value equals it.
+/// INVARIANT: 16 of its octets are random and the same for all nodes of one deployment, so no other's value begins so.
 #[derive(Clone)]
 pub struct ProxyMark([u8; 28]);
+
+/// Which of the requests that were sent on it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyTag(pub [u8; 8]);
 
 impl ProxyMark {
     /// So that whoever looks at a packet sees whose it is.
@@ -29,9 +33,16 @@ impl ProxyMark {
         Self(value)
     }
 
-    /// Whether a request carries it.
-    pub fn is_in(&self, packet: &PacketView<'_>) -> bool {
-        packet.attributes(AttributeType::PROXY_STATE).any(|value| value.ct_eq(&self.0).into())
+    /// If a request carries it, it has come back: the tag with which it was sent on.
+    pub fn find(&self, packet: &PacketView<'_>) -> Option<ProxyTag> {
+        packet.attributes(AttributeType::PROXY_STATE).find_map(|value| {
+            let (mark, tag) = value.split_first_chunk::<28>()?;
+            if bool::from(mark.ct_eq(&self.0)) { tag.try_into().ok().map(ProxyTag) } else { None }
+        })
+    }
+
+    fn value(&self, tag: ProxyTag) -> Vec<u8> {
+        [self.0.as_slice(), &tag.0].concat()
     }
 }
 
@@ -86,6 +97,7 @@ impl Forward {
         authenticator: &Authenticator,
         secret: &SharedSecret,
         mark: &ProxyMark,
+        tag: ProxyTag,
     ) -> Result<Vec<u8>, EncodeError> {
         let mut list = AttributeList::new();
         for attribute in Attributes::over(&self.attributes) {
@@ -96,7 +108,7 @@ impl Forward {
                 list.push(attribute.kind, &UserPassword::hide(password, secret, authenticator).map_err(too_long)?)?;
             }
         }
-        list.push(AttributeType::PROXY_STATE, &mark.0)?;
+        list.push(AttributeType::PROXY_STATE, &mark.value(tag))?;
         encode_request(Code::AccessRequest, identifier, authenticator, secret, &list)
     }
 }

@@ -147,6 +147,9 @@ pub enum NoAnswer {
     /// A server said Protocol-Error (RFC 7930 section 4), and no other was left.
     #[error("the server answered Protocol-Error")]
     ProtocolError,
+    /// The server sent the request back to us instead of answering it.
+    #[error("the server sends back to us what it gets from us")]
+    Loop,
 }
 
 /// Why a datagram is no reply. The request goes on waiting.

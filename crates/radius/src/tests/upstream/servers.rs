@@ -289,3 +289,25 @@ fn a_port_that_nobody_listens_at_is_left_at_once() {
     assert_eq!(world.answer(Code::AccessAccept, &second), Ok(()));
     assert!(matches!(world.outcome(), Outcome::Accept(_)));
 }
+
+#[test]
+fn a_reject_of_a_request_that_came_back_to_us_is_a_loop_and_no_wrong_password() {
+    let mut world = World::without_status(1);
+    world.request(1, 20.0);
+    world.request(2, 20.0);
+    let sent = world.take();
+    let tag = |at: usize| ProxyMark::new(MARK).find(&PacketView::parse(&sent[at].1).unwrap()).unwrap();
+    assert_ne!(tag(0), tag(1));
+    assert!(world.table.looped(tag(1)));
+    assert_eq!(world.answer(Code::AccessReject, &sent[1]), Ok(()));
+    assert_eq!(world.outcome(), Outcome::NoAnswer(NoAnswer::Loop));
+    assert_eq!(world.answer(Code::AccessReject, &sent[0]), Ok(()));
+    assert!(matches!(world.outcome(), Outcome::Reject(_)));
+    assert!(!world.table.looped(tag(1)), "it is over");
+    // Somebody further up may have said yes all the same.
+    world.request(3, 20.0);
+    let sent = world.one();
+    assert!(world.table.looped(ProxyMark::new(MARK).find(&PacketView::parse(&sent.1).unwrap()).unwrap()));
+    assert_eq!(world.answer(Code::AccessAccept, &sent), Ok(()));
+    assert!(matches!(world.outcome(), Outcome::Accept(_)));
+}
