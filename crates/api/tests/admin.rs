@@ -14,12 +14,13 @@ use countersign_api::admin::{
     directories::DirectoryStep,
     is_harmless, router,
     status::{Facts, Finding, PushAnswer, ServerFacts},
+    upstreams::{TrialLogin, UpstreamServerView, UpstreamStep},
 };
 use countersign_device_protocol::{code::ActivationLink, keys::Thumbprint, origin::Origin};
 use countersign_domain::{
     AuditEvent, Clock as _, Commit, DeviceId, DeviceState, Directory, EntryId, EventKind, Hold, HoldReason,
-    HostileText, LimitScope, Limits, LoginName, Passkey, PushSubscription, Reason, Secret, SyncRule, User, UserId,
-    UserOrigin, Write,
+    HostileText, LimitScope, Limits, LoginName, Passkey, PushSubscription, Reason, Secret, SyncRule, Upstream,
+    UpstreamId, UpstreamServer, User, UserId, UserOrigin, Write,
 };
 use countersign_storage::{StoreError, Vault};
 use countersign_testkit::Site;
@@ -70,6 +71,21 @@ impl ServerFacts for NoFacts {
 
     async fn find_group(&self, _: &Directory, group: &str) -> Result<(), String> {
         if group == "GG-VPN" { Ok(()) } else { Err("there is none".to_owned()) }
+    }
+
+    fn upstream_servers(&self, _: UpstreamId) -> Vec<UpstreamServerView> {
+        Vec::new()
+    }
+
+    async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep> {
+        let step = |server: &UpstreamServer| UpstreamStep {
+            server: server.address.to_string(),
+            step: "login".to_owned(),
+            ok: login.is_some(),
+            text: login.as_ref().map(|login| login.user.clone()).unwrap_or_default(),
+            advice: None,
+        };
+        upstream.servers.iter().map(step).collect()
     }
 }
 
@@ -798,4 +814,70 @@ async fn whom_the_directory_disabled_an_administrator_can_disable_as_well() {
     let records = server.site.audit().await.len();
     server.done("POST", "users/alice/disable", json!({})).await;
     assert_eq!(server.site.audit().await.len(), records, "once is enough");
+}
+
+#[tokio::test]
+async fn upstreams_are_added_changed_and_removed_and_no_secret_comes_out() {
+    let server = Server::new().await;
+    let nps = |secret: &str| json!({"name": "NPS", "servers": [{"address": "192.0.2.7", "secret": secret}]});
+    server.refused("POST", "upstreams", nps("fifteen octets."), AdminCode::SecretRefused).await;
+    let none = json!({"name": "NPS", "servers": [{"address": "192.0.2.7"}]});
+    server.refused("POST", "upstreams", none, AdminCode::SecretRefused).await;
+    for address in ["nps.example.org", "0.0.0.0", "192.0.2.7:0"] {
+        let body = json!({"name": "NPS", "servers": [{"address": address}], "generate_secrets": true});
+        server.refused("POST", "upstreams", body, AdminCode::UpstreamRefused).await;
+    }
+    let twice = json!({"name": "NPS", "servers": [{"address": "192.0.2.7"}, {"address": "192.0.2.7:1812"}],
+                       "generate_secrets": true});
+    server.refused("POST", "upstreams", twice, AdminCode::UpstreamRefused).await;
+    let nobody = json!({"name": "NPS", "servers": []});
+    server.refused("POST", "upstreams", nobody, AdminCode::UpstreamRefused).await;
+
+    let canary = "canary canary of an upstream";
+    let added = server.done("POST", "upstreams", nps(canary)).await;
+    assert_eq!(added["servers"][0]["address"], "192.0.2.7:1812");
+    assert_eq!(server.last().await.0, "upstream.added");
+    server.refused("POST", "upstreams", nps(canary), AdminCode::UpstreamExists).await;
+    server.refused("GET", "upstreams/other", Value::Null, AdminCode::UpstreamUnknown).await;
+
+    // A server that stays keeps its secret; a new one needs one.
+    let servers = json!({"servers": [{"address": "192.0.2.8"}, {"address": "192.0.2.7"}]});
+    server.refused("PATCH", "upstreams/nps", servers, AdminCode::SecretRefused).await;
+    let servers = json!({"servers": [{"address": "192.0.2.8", "secret": "canary canary of another"},
+                                     {"address": "192.0.2.7"}]});
+    server.done("PATCH", "upstreams/nps", servers).await;
+    let (event, detail) = server.last().await;
+    assert_eq!((event.as_str(), &detail["after"]["secrets"]), ("upstream.changed", &json!("(replaced)")));
+    assert_eq!(detail["after"]["servers"], json!(["192.0.2.8:1812", "192.0.2.7:1812"]));
+    let kept = server.site.desk.store().upstreams().await.unwrap();
+    assert_eq!(kept[0].servers[1].secret.expose(), canary.as_bytes());
+    let records = server.site.audit().await.len();
+    server.done("PATCH", "upstreams/nps", json!({"name": "NPS"})).await;
+    assert_eq!(server.site.audit().await.len(), records, "what changes nothing is no change");
+    let generated = server.done("PATCH", "upstreams/nps", json!({"generate_secrets": true})).await;
+    assert_eq!(generated["secrets"]["192.0.2.7:1812"].as_str().unwrap().len(), 32);
+    let again = server.done("GET", "upstreams/nps", Value::Null).await;
+    assert_eq!(again["secrets"], Value::Null, "shown once");
+
+    // The secret of a client is not to be that of a server.
+    let vpn = json!({"name": "vpn", "clients": ["10.0.0.1"], "secret": canary});
+    server.done("POST", "resources", vpn).await;
+    let changed =
+        server.done("PATCH", "upstreams/nps", json!({"servers": [{"address": "192.0.2.7", "secret": canary}]}));
+    assert!(changed.await["warnings"][0].as_str().unwrap().contains("of a client"));
+
+    let tested = server.done("POST", "upstreams/nps/test", json!({"user": "alice", "password": "a password"})).await;
+    assert_eq!((&tested["ok"], &tested["steps"][0]["text"]), (&json!(true), &json!("alice")));
+    let empty = json!({"user": "alice", "password": ""});
+    server.refused("POST", "upstreams/nps/test", empty, AdminCode::PasswordMissing).await;
+    let findings = server.done("GET", "doctor", Value::Null).await.to_string();
+    assert!(findings.contains("upstream NPS"), "{findings}");
+
+    let all = server.done("GET", "upstreams", Value::Null).await.to_string();
+    for record in server.site.audit().await {
+        assert!(!format!("{record:?}{all}").contains("canary"), "{record:?}");
+    }
+    server.done("DELETE", "upstreams/NPS", Value::Null).await;
+    assert_eq!(server.last().await.0, "upstream.removed");
+    server.refused("DELETE", "upstreams/nps", Value::Null, AdminCode::UpstreamUnknown).await;
 }

@@ -72,6 +72,9 @@ enum Command {
     /// Directories, which users come from: add, list, show, test, sync, set, remove
     #[command(subcommand)]
     Directory(DirectoryCommand),
+    /// Upstreams, RADIUS servers that check the first factor: add, list, show, test, set, remove
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
     /// The audit: list, export, verify
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -563,6 +566,83 @@ fn days_or_never(text: &str) -> Result<OrNot, String> {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum UpstreamCommand {
+    /// Add an upstream
+    Add(AddUpstream),
+    /// List all upstreams, and how their servers do
+    List,
+    /// Show one upstream; its secrets are never shown
+    Show(UpstreamName),
+    /// Ask each server whether it is there, and say what is wrong; exit code 1 if something is
+    Test(TestUpstream),
+    /// Change an upstream; what is not named stays as it is
+    Set(SetUpstream),
+    /// Remove an upstream that no resource uses
+    Remove(UpstreamName),
+}
+
+#[derive(Args)]
+pub(crate) struct UpstreamName {
+    /// Name of the upstream
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]).required(true))]
+pub(crate) struct AddUpstream {
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamName,
+    /// Address of a server, with its port unless that is 1812; given several times, they are asked in this order
+    #[arg(long = "server", value_name = "ADDR[:PORT]", required = true)]
+    pub(crate) servers: Vec<String>,
+    /// Read the shared secret from standard input: one line for all servers, or one for each
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+    /// Make a shared secret of 32 characters for each server and show it, once
+    #[arg(long)]
+    pub(crate) generate_secret: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct TestUpstream {
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamName,
+    /// Send a login of this user, as the user would type the name, instead of Status-Server
+    #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) user: Option<String>,
+    /// Read the password from standard input instead of asking for it; one newline at its end is not part of it
+    #[arg(long, requires = "user", conflicts_with = "no_password")]
+    pub(crate) password_stdin: bool,
+    /// Send no password, as an RD Gateway does
+    #[arg(long, requires = "user")]
+    pub(crate) no_password: bool,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
+#[command(group = ArgGroup::new("change").multiple(true).required(true).args([
+    "rename", "servers", "secret_stdin", "generate_secret",
+]))]
+pub(crate) struct SetUpstream {
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamName,
+    /// Another name
+    #[arg(long, value_name = "NEW")]
+    pub(crate) rename: Option<String>,
+    /// Address of a server, instead of all before; given several times, they are asked in this order. One that was there
+    /// before keeps its secret
+    #[arg(long = "server", value_name = "ADDR[:PORT]")]
+    pub(crate) servers: Vec<String>,
+    /// Read a new shared secret from standard input: one line for all servers, or one for each
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+    /// Make a new shared secret for each server and show it, once
+    #[arg(long)]
+    pub(crate) generate_secret: bool,
+}
+
+#[derive(Subcommand)]
 pub(crate) enum AuditCommand {
     /// List the newest records, the newest last
     List(ListAudit),
@@ -655,6 +735,7 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
             Command::Directory(command) => commands::directory::run(command, folder, output).await?,
             Command::Backup { file } => commands::backup::run(&file, folder, output).await?,
             Command::Restore(what) => commands::restore::run(what, folder, output).await?,
+            Command::Upstream(command) => commands::upstream::run(command, folder, output).await?,
             Command::Audit(command) => commands::audit::run(command, folder, output).await?,
             Command::Phone { state, command } => commands::phone::run(command, &state, output).await?,
             Command::RadiusLogin(login) => return commands::radius_login::run(login, output).await,

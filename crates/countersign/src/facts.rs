@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use countersign_api::admin::{
     directories::DirectoryStep,
     status::{Facts, Finding, PushAnswer, ServerFacts},
+    upstreams::{TrialLogin, UpstreamServerView, UpstreamStep},
 };
 use countersign_desk::Desk;
-use countersign_domain::{DeviceId, Directory, Secret, SyncRule};
+use countersign_domain::{DeviceId, Directory, Secret, SyncRule, Upstream, UpstreamId};
 use countersign_radius::{
     AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
     verify_reply,
@@ -26,7 +27,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{config::Config, directories::Clients, push::Push, radius_clients::Seen, tls::Certificate};
+use crate::{
+    config::Config, directories::Clients, push::Push, radius_clients::Seen, tls::Certificate, upstreams::Forwarders,
+};
 
 /// How long a listener may take to answer its own server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,6 +47,7 @@ pub(crate) struct Program {
     pub(crate) push: Option<Push>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) directories: Arc<Clients>,
+    pub(crate) upstreams: Arc<Forwarders>,
 }
 
 /// Counts by their names, as they are told.
@@ -131,6 +135,14 @@ impl ServerFacts for Program {
 
     async fn find_group(&self, directory: &Directory, group: &str) -> Result<(), String> {
         self.directories.find_group(directory, group).await
+    }
+
+    fn upstream_servers(&self, upstream: UpstreamId) -> Vec<UpstreamServerView> {
+        self.upstreams.servers(upstream)
+    }
+
+    async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep> {
+        self.upstreams.test(upstream, login).await
     }
 }
 

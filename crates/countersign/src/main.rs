@@ -21,6 +21,7 @@ mod runtime;
 mod serve;
 mod space;
 mod tls;
+mod upstreams;
 
 fn main() -> std::process::ExitCode {
     cli::main(std::env::args_os())

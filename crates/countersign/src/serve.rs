@@ -16,7 +16,7 @@ use countersign_api::{
     app::{self, AppFiles},
     device::DeviceApi,
 };
-use countersign_desk::{Desk, DeskConfig, Directories};
+use countersign_desk::{Desk, DeskConfig, Peers};
 use countersign_domain::{AuditEvent, Clock, Commit, Entropy, EventKind};
 use countersign_radius_server::{BindError, Config as RadiusConfig, Limits, RadiusServer};
 use countersign_storage::{Store, Vault, VaultError};
@@ -39,6 +39,7 @@ use crate::{
     output::{Failure, Output},
     push::{self, Push},
     runtime::{SystemClock, SystemEntropy, guard_process, raise_file_limit},
+    upstreams::{self, Forwarders},
 };
 
 /// Listeners may take so long to end,
@@ -117,9 +118,11 @@ impl Server {
             tracing::error!(detail = fault.detail, "audit.checkpoint does not fit: run `countersign audit verify`");
         }
         let directories = Arc::new(Clients::new(Arc::clone(&clock), Arc::clone(&entropy)));
-        let asked: Arc<dyn Directories> = directories.clone();
+        let mark = upstreams::mark(&*store, &*entropy).await?;
+        let upstreams = Forwarders::new(mark.clone(), Arc::clone(&entropy));
+        let peers = Peers { directories: directories.clone(), upstreams: upstreams.clone() };
         let desk =
-            Desk::open_with(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), DeskConfig::default(), asked)
+            Desk::open_with(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), DeskConfig::default(), peers)
                 .await?;
         // Before anything opens challenges.
         let push = Push::open(&config.push, &*store, &desk, Arc::clone(&clock), entropy).await?;
@@ -157,6 +160,7 @@ impl Server {
             push,
             desk: Arc::clone(&desk),
             directories,
+            upstreams,
         };
         let issuer = Issuer { vault, origin: config.url.clone(), signing_key: device_api.signing_thumbprint() };
         let (radius_at, app_at) = (facts.radius.clone(), facts.app);

@@ -30,7 +30,7 @@ use crate::{
     passwords::Passwords,
     sync::Turns,
     together::{self, Lookup, Together},
-    upstreams::{self, UpstreamTable},
+    upstreams::{self, NoUpstreams, UpstreamTable, Upstreams},
 };
 
 /// What can be set.
@@ -54,6 +54,22 @@ impl Default for DeskConfig {
     }
 }
 
+/// Others who know what the desk does not.
+#[derive(Clone)]
+pub struct Peers {
+    /// Who somebody is, and whether the password is right.
+    pub directories: Arc<dyn Directories>,
+    /// Whether somebody may come in.
+    pub upstreams: Arc<dyn Upstreams>,
+}
+
+impl Default for Peers {
+    /// Nobody.
+    fn default() -> Self {
+        Self { directories: Arc::new(NoDirectories), upstreams: Arc::new(NoUpstreams) }
+    }
+}
+
 /// A verdict for a door.
 #[derive(Debug, Clone)]
 pub struct DoorVerdict {
@@ -74,7 +90,7 @@ pub struct Desk {
     hub: Hub,
     passwords: Passwords,
     resources: watch::Sender<Arc<ResourceTable>>,
-    directories: Arc<dyn Directories>,
+    peers: Peers,
     directory_table: Mutex<Arc<DirectoryTable>>,
     upstreams: watch::Sender<Arc<UpstreamTable>>,
     sync_turns: Turns,
@@ -98,7 +114,7 @@ struct Running {
 }
 
 impl Desk {
-    /// Opens the desk over a database and reads the resources. Without directories: whoever comes from one is turned away.
+    /// Opens the desk over a database and reads the resources. Whoever is known elsewhere only is turned away.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -108,10 +124,10 @@ impl Desk {
         entropy: Arc<dyn Entropy>,
         config: DeskConfig,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::open_with(store, clock, entropy, config, Arc::new(NoDirectories)).await
+        Self::open_with(store, clock, entropy, config, Peers::default()).await
     }
 
-    /// The same with directories.
+    /// The same with others to ask.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -120,11 +136,12 @@ impl Desk {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         config: DeskConfig,
-        directories: Arc<dyn Directories>,
+        peers: Peers,
     ) -> Result<Arc<Self>, StoreError> {
         let table = ResourceTable::new(store.resources().await?);
         let directory_table = directories::table(store.directories().await?);
         let upstreams = upstreams::table(store.upstreams().await?);
+        peers.upstreams.set(&upstreams);
         let (together, queues) = together::queues();
         let desk = Arc::new(Self {
             together,
@@ -140,7 +157,7 @@ impl Desk {
             hub: Hub::default(),
             passwords: Passwords::new(config.password_cores, Arc::clone(&entropy)),
             resources: watch::Sender::new(Arc::new(table)),
-            directories,
+            peers,
             directory_table: Mutex::new(directory_table),
             upstreams: watch::Sender::new(upstreams),
             sync_turns: Turns::default(),
@@ -226,8 +243,12 @@ impl Desk {
         &self.complaints
     }
 
+    pub(crate) const fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
     pub(crate) fn directories(&self) -> &dyn Directories {
-        &*self.directories
+        &*self.peers.directories
     }
 
     pub(crate) fn directory_table(&self) -> Arc<DirectoryTable> {
@@ -455,7 +476,9 @@ impl Desk {
             self.sync_sooner.notify_one();
         }
         if touched.upstreams {
-            self.upstreams.send_replace(upstreams::table(self.store.upstreams().await?));
+            let table = upstreams::table(self.store.upstreams().await?);
+            self.peers.upstreams.set(&table);
+            self.upstreams.send_replace(table);
         }
         if touched.resources {
             let table = ResourceTable::new(self.store.resources().await?);

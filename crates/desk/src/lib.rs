@@ -18,9 +18,9 @@ mod upstreams;
 pub use countersign_engine::{
     AssertionCheck, AssertionOutcome, Bounds, DecisionAnswer, Figures, Notice, SignatureCheck, Submission,
 };
-pub use desk::{Desk, DeskConfig, DoorVerdict};
+pub use desk::{Desk, DeskConfig, DoorVerdict, Peers};
 pub use directories::{Directories, FindFault, Membership, PasswordAnswer, Person, Trouble};
 pub use hub::OpenedChallenges;
 pub use passwords::{PasswordError, hash_password};
 pub use resources::{ResourceTable, Route, Seat};
-pub use upstreams::UpstreamTable;
+pub use upstreams::{SentOn, UpstreamAnswer, UpstreamTable, Upstreams};

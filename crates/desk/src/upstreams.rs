@@ -1,12 +1,89 @@
 //! The RADIUS servers that check the first factor for a resource.
 
+use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
 
-use countersign_domain::{Upstream, UpstreamId};
+use async_trait::async_trait;
+use countersign_domain::{HostileText, Secret, Upstream, UpstreamId};
+
+use crate::{Desk, Trouble};
+
+/// Sends logins on to other RADIUS servers; the program brings one.
+#[async_trait]
+pub trait Upstreams: Send + Sync + 'static {
+    /// These are all upstreams from now on. Whoever waits for an answer of one that is gone still gets it.
+    fn set(&self, upstreams: &UpstreamTable);
+
+    /// What the servers say. Ends by itself when the login's time is over.
+    async fn ask(&self, login: SentOn) -> UpstreamAnswer;
+
+    /// A login that was sent on under this tag has come back to one of our own doors.
+    fn looped(&self, tag: [u8; 8]);
+}
+
+/// A login that is sent on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentOn {
+    /// To whom.
+    pub upstream: UpstreamId,
+    /// The attributes of its request, as the door gave them.
+    pub attributes: Arc<[u8]>,
+    /// The password that belongs in its place among them. Never empty.
+    pub password: Option<Secret>,
+    /// The answer is there by then, or there is none.
+    pub budget: Duration,
+}
+
+/// What servers say of a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamAnswer {
+    /// Yes.
+    Accept {
+        /// The attributes that belong to it, octet for octet.
+        attributes: Arc<[u8]>,
+        /// Whom it names.
+        user: Option<HostileText>,
+    },
+    /// No.
+    Reject,
+    /// They want to know more, which nobody here can ask the user.
+    Challenge,
+    /// They sent the login back to us.
+    Loop,
+    /// Nothing is known.
+    Unavailable(Trouble),
+}
+
+/// Where there are none.
+pub(crate) struct NoUpstreams;
+
+#[async_trait]
+impl Upstreams for NoUpstreams {
+    fn set(&self, _: &UpstreamTable) {}
+
+    async fn ask(&self, _: SentOn) -> UpstreamAnswer {
+        let text = "this program sends no logins on".to_owned();
+        UpstreamAnswer::Unavailable(Trouble { word: "no_upstream", text })
+    }
+
+    fn looped(&self, _: [u8; 8]) {}
+}
 
 /// All upstreams as they are now; replaced as a whole when one changes.
 pub type UpstreamTable = HashMap<UpstreamId, Arc<Upstream>>;
 
 pub(crate) fn table(upstreams: Vec<Upstream>) -> Arc<UpstreamTable> {
     Arc::new(upstreams.into_iter().map(|upstream| (upstream.id, Arc::new(upstream))).collect())
+}
+
+impl Desk {
+    /// The name of an upstream.
+    pub fn upstream_name(&self, id: UpstreamId) -> Option<String> {
+        self.upstreams().borrow().get(&id).map(|upstream| upstream.name.clone())
+    }
+
+    /// A login that was sent on under this tag has come back to a door.
+    pub fn looped(&self, tag: [u8; 8]) {
+        self.peers().upstreams.looped(tag);
+    }
 }

@@ -100,6 +100,12 @@ kinds! {
     DirectoryRemoved = "directory.removed",
     /// A synchronisation wrote something, or was held; `detail` says what came of it.
     DirectorySynced = "directory.synced",
+    /// An upstream was added.
+    UpstreamAdded = "upstream.added",
+    /// An upstream was changed.
+    UpstreamChanged = "upstream.changed",
+    /// An upstream was removed.
+    UpstreamRemoved = "upstream.removed",
     /// The server started.
     ServerStarted = "server.started",
     /// The server stopped in order.

@@ -64,7 +64,7 @@ impl Complaints {
             Kind::NoMessageAuthenticator => warn!(
                 upstream.name = name, upstream.server = %server, times,
                 "a reply from {server} (upstream {name}) has no Message-Authenticator and was dropped: anybody on the way \
-                 could have made it (CVE-2024-3596). {}", crate::trial::SIGN_REPLIES
+                 could have made it (CVE-2024-3596). `countersign upstream test {name}` says what to do"
             ),
             Kind::OtherSecret => warn!(
                 upstream.name = name, upstream.server = %server, times, error = %fault,

@@ -17,21 +17,17 @@ const WAIT: Duration = Duration::from_secs(6);
 /// and asked for again after so long each time.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// What to do about a server whose replies carry no Message-Authenticator.
-pub const SIGN_REPLIES: &str = "On NPS install the updates of July 2024 or later; FreeRADIUS does it from 3.2.5 on, an older one \
-     where its policy adds `update reply { Message-Authenticator := 0x00 }` to post-auth, for rejects too";
-
 /// What to ask.
 #[derive(Clone, Copy)]
 pub enum Question<'a> {
     /// Whether it is there (Status-Server, RFC 5997).
     Status,
-    /// Whether this user may log on, by PAP.
+    /// Whether this user may log on, by PAP or without a password.
     Login {
         /// User-Name.
         user: &'a str,
-        /// User-Password. Not empty.
-        password: &'a [u8],
+        /// User-Password, not empty; without one the request has none.
+        password: Option<&'a [u8]>,
     },
 }
 
@@ -117,8 +113,10 @@ fn packet(
         Question::Status => Code::StatusServer,
         Question::Login { user, password } => {
             list.push_text(AttributeType::USER_NAME, user).ok()?;
-            let hidden = UserPassword::hide(password, &server.secret, authenticator).ok()?;
-            list.push(AttributeType::USER_PASSWORD, &hidden).ok()?;
+            if let Some(password) = password {
+                let hidden = UserPassword::hide(password, &server.secret, authenticator).ok()?;
+                list.push(AttributeType::USER_PASSWORD, &hidden).ok()?;
+            }
             Code::AccessRequest
         }
     };

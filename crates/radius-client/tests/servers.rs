@@ -275,7 +275,7 @@ async fn counts_tell_what_happened() {
 #[tokio::test]
 async fn a_trial_says_what_came_and_what_did_not() {
     let entropy = SeededEntropy::new(1);
-    let login = Question::Login { user: "alice", password: b"a password" };
+    let login = Question::Login { user: "alice", password: Some(b"a password") };
     let right = ScriptedServer::answering(Code::AccessReject).await;
     let found = trial::ask(&server(&right), Question::Status, &entropy).await;
     assert_eq!(found, Finding::Reply { code: Code::AccessAccept, attributes: Vec::new() });
@@ -300,6 +300,7 @@ async fn a_trial_says_what_came_and_what_did_not() {
     assert_eq!(silent, Finding::Silence);
     assert_eq!(gone, Finding::Refused);
     assert!(matches!(other, Finding::Unproven(fault) if fault.to_string() == "invalid response authenticator"));
-    let found = trial::ask(&server(&right), Question::Login { user: "alice", password: &[b'x'; 129] }, &entropy).await;
+    let found =
+        trial::ask(&server(&right), Question::Login { user: "alice", password: Some(&[b'x'; 129]) }, &entropy).await;
     assert!(matches!(found, Finding::Unsent(_)), "c013: never cut");
 }

@@ -221,8 +221,10 @@ impl<T: Copy> UpstreamTable<T> {
             self.end_probe(socket.server);
             return Ok(());
         };
+        let looped = self.pending.get(&serial).is_some_and(|pending| pending.looped);
         let counter = match reply.code() {
             Code::AccessAccept => &mut server.counts.accepts,
+            Code::AccessReject if looped => &mut server.counts.loops,
             Code::AccessReject => &mut server.counts.rejects,
             Code::AccessChallenge => &mut server.counts.challenges,
             _ => &mut server.counts.protocol_errors,
@@ -232,9 +234,7 @@ impl<T: Copy> UpstreamTable<T> {
         match reply.code() {
             Code::AccessAccept => self.end(serial, Outcome::Accept(answer())),
             // Whoever sends us back what he got from us is told no, and passes that on.
-            Code::AccessReject if self.pending.get(&serial).is_some_and(|pending| pending.looped) => {
-                self.end(serial, Outcome::NoAnswer(NoAnswer::Loop));
-            }
+            Code::AccessReject if looped => self.end(serial, Outcome::NoAnswer(NoAnswer::Loop)),
             Code::AccessReject => self.end(serial, Outcome::Reject(answer())),
             Code::AccessChallenge => self.end(serial, Outcome::Challenge(answer())),
             // It will not answer this one, now or later.

@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use countersign_desk::{Desk, DeskConfig, Directories, hash_password};
+use countersign_desk::{Desk, DeskConfig, Directories, Peers, hash_password};
 use countersign_domain::{
     AuditEvent, AuditRecord, ClientId, Clock, Commit, Entropy, EventKind, LoginName, Methods, Primary, RadiusClient,
     Resource, ResourceId, Secret, User, UserId, UserOrigin, Write,
@@ -65,15 +65,20 @@ impl Site {
 
     /// The same with a desk of other bounds.
     pub async fn open_with(seed: u64, config: DeskConfig) -> Self {
-        Self::opened(seed, config, None).await
+        Self::opened(seed, config, Peers::default()).await
     }
 
     /// A site whose desk speaks to directories.
     pub async fn with_directories(seed: u64, directories: Arc<dyn Directories>) -> Self {
-        Self::opened(seed, DeskConfig::default(), Some(directories)).await
+        Self::with_peers(seed, Peers { directories, ..Peers::default() }).await
     }
 
-    async fn opened(seed: u64, config: DeskConfig, directories: Option<Arc<dyn Directories>>) -> Self {
+    /// A site whose desk asks others.
+    pub async fn with_peers(seed: u64, peers: Peers) -> Self {
+        Self::opened(seed, DeskConfig::default(), peers).await
+    }
+
+    async fn opened(seed: u64, config: DeskConfig, peers: Peers) -> Self {
         let (clock, entropy) = (Arc::new(FakeClock::default()), Arc::new(SeededEntropy::new(seed)));
         let (as_clock, as_entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (clock.clone(), entropy.clone());
         let vault = Vault::from_key(&as_entropy.octets()).expect("a vault from random octets");
@@ -81,11 +86,7 @@ impl Site {
         let options = Options::new(as_clock.clone(), Arc::new(OfTheSystem));
         let store = SqliteStore::open(Location::Temporary, Arc::new(vault), options).await.expect("a new database");
         let store = Arc::new(store);
-        let desk = match directories {
-            None => Desk::open(store, as_clock, as_entropy, config).await,
-            Some(directories) => Desk::open_with(store, as_clock, as_entropy, config, directories).await,
-        }
-        .expect("a new desk");
+        let desk = Desk::open_with(store, as_clock, as_entropy, config, peers).await.expect("a new desk");
         Self { desk, clock, entropy }
     }
 

@@ -16,6 +16,7 @@ pub mod push;
 pub mod resources;
 pub mod status;
 pub mod synchronisation;
+pub mod upstreams;
 pub mod users;
 
 use std::sync::Arc;
@@ -149,6 +150,9 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         )
         .route("/admin/v1/directories/{name}/test", post(directories::test))
         .route("/admin/v1/directories/{name}/sync", post(synchronisation::run))
+        .route("/admin/v1/upstreams", get(upstreams::list).post(upstreams::add))
+        .route("/admin/v1/upstreams/{name}", get(upstreams::show).patch(upstreams::set).delete(upstreams::remove))
+        .route("/admin/v1/upstreams/{name}/test", post(upstreams::test))
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/audit/export", get(audit::export))
         .route("/admin/v1/audit/verify", post(audit::verify))

@@ -50,6 +50,8 @@ codes! {
     ResourceUnknown = 404 "resource_unknown" "There is no such resource";
     /// No directory has this name.
     DirectoryUnknown = 404 "directory_unknown" "There is no such directory";
+    /// No upstream has this name.
+    UpstreamUnknown = 404 "upstream_unknown" "There is no such upstream";
     /// The path exists and does not take this method.
     MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed here";
     /// Somebody has this name already.
@@ -64,6 +66,10 @@ codes! {
     DirectoryInUse = 409 "directory_in_use" "The directory is in use";
     /// One run at a time.
     SyncRunning = 409 "sync_running" "A synchronisation is under way";
+    /// An upstream has this name already.
+    UpstreamExists = 409 "upstream_exists" "There is such an upstream already";
+    /// Resources use the upstream.
+    UpstreamInUse = 409 "upstream_in_use" "The upstream is in use";
     /// Another client has this secret.
     SecretInUse = 409 "secret_in_use" "The shared secret belongs to another client";
     /// Another client has this network.
@@ -92,6 +98,8 @@ codes! {
     ExpiryRefused = 422 "expiry_refused" "The lifetime of the activation is refused";
     /// The settings of a directory make no sense.
     DirectoryRefused = 422 "directory_refused" "The settings of the directory are refused";
+    /// The servers of an upstream make no sense.
+    UpstreamRefused = 422 "upstream_refused" "The servers of the upstream are refused";
     /// A password is needed, or needed again.
     PasswordMissing = 422 "password_missing" "The password is missing";
     /// The first factor and the directory of a resource do not go together.

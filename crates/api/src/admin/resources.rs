@@ -241,7 +241,7 @@ impl AdminApi {
     }
 
     /// The secret to use, the same as text if it was made here, and what is to be said about it.
-    fn new_secret(&self, given: Option<Secret>, generate: bool) -> Result<Option<NewSecret>, AdminProblem> {
+    pub(super) fn new_secret(&self, given: Option<Secret>, generate: bool) -> Result<Option<NewSecret>, AdminProblem> {
         match (given, generate) {
             (Some(_), true) => Err(AdminProblem::new(
                 AdminCode::SecretRefused,
@@ -283,10 +283,10 @@ impl AdminApi {
     }
 }
 
-struct NewSecret {
-    secret: Secret,
-    shown: Option<String>,
-    warning: Option<String>,
+pub(super) struct NewSecret {
+    pub(super) secret: Secret,
+    pub(super) shown: Option<String>,
+    pub(super) warning: Option<String>,
 }
 
 fn checked(given: Secret) -> Result<NewSecret, AdminProblem> {

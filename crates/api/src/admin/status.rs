@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{extract::State, response::Response};
-use countersign_domain::{AuditRecord, Device, DeviceId, Directory, STEP_SECONDS, Secret, SyncRule, Timestamp};
+use countersign_domain::{
+    AuditRecord, Device, DeviceId, Directory, STEP_SECONDS, Secret, SyncRule, Timestamp, Upstream, UpstreamId,
+};
 use countersign_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
+use super::upstreams::{TrialLogin, UpstreamServerView, UpstreamStep};
 use super::{AdminApi, AdminProblem, audit::check_newest, directories::DirectoryStep, json::ok};
 
 /// So many of the newest records `doctor` looks at; `audit verify` checks all.
@@ -46,6 +49,12 @@ pub trait ServerFacts: Send + Sync + 'static {
 
     /// Whether a directory has a group of this name, and if not, what is wrong.
     async fn find_group(&self, directory: &Directory, group: &str) -> Result<(), String>;
+
+    /// How the servers of an upstream do, in their order; empty where it is not known yet.
+    fn upstream_servers(&self, upstream: UpstreamId) -> Vec<UpstreamServerView>;
+
+    /// Asks each server of an upstream whether it is there, or whether somebody may log on.
+    async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep>;
 }
 
 /// What a server is and has counted.
@@ -172,6 +181,7 @@ pub(super) async fn doctor(State(api): State<Arc<AdminApi>>) -> Result<Response,
         users(&api).await,
         resources(&api).await,
         api.examine_directories().await,
+        api.examine_upstreams().await,
     ] {
         match looked {
             Ok(found) => out.extend(found),

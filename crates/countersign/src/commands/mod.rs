@@ -10,6 +10,7 @@ pub(crate) mod radius_login;
 pub(crate) mod resource;
 pub(crate) mod restore;
 pub(crate) mod synchronisation;
+pub(crate) mod upstream;
 pub(crate) mod user;
 
 use std::io::{IsTerminal as _, Read as _};

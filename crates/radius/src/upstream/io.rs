@@ -198,6 +198,8 @@ pub struct ServerCounts {
     pub protocol_errors: u64,
     /// Requests that it did not answer in time, and for which the next server was asked where there was one.
     pub unanswered: u64,
+    /// Requests that came back to us, and were then rejected.
+    pub loops: u64,
     /// Replies to requests that were over, or that nobody had made.
     pub not_awaited: u64,
     /// Replies without Message-Authenticator.

@@ -1,0 +1,192 @@
+//! The RADIUS servers that the desk sends logins on to, over the client crate.
+
+mod words;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use countersign_api::admin::upstreams::{END_OF_LOOP, TrialLogin, UpstreamServerView, UpstreamStep};
+use countersign_desk::{SentOn, Trouble, UpstreamAnswer, UpstreamTable, Upstreams};
+use countersign_domain::{Entropy, HostileText, Secret, Seldom, Upstream, UpstreamId, UpstreamServer};
+use countersign_radius::{AttributeList, AttributeType, SharedSecret};
+use countersign_radius_client::{
+    Answer, Client, Forward, NoAnswer, Outcome, ProxyMark, ProxyTag, ServerState, UpstreamServer as Server,
+    trial::{self, Question},
+};
+use countersign_storage::{Store, StoreError};
+use tokio::time::Instant;
+use tracing::warn;
+
+/// Clients of all upstreams, made when they are added and anew when their settings change.
+pub(crate) struct Forwarders {
+    mark: ProxyMark,
+    entropy: Arc<dyn Entropy>,
+    started: Instant,
+    made: Mutex<HashMap<UpstreamId, Made>>,
+    loops: Mutex<Seldom>,
+}
+
+struct Made {
+    as_it_was: Arc<Upstream>,
+    client: Client,
+    left_out: Seldom,
+}
+
+impl Forwarders {
+    /// Without any yet.
+    pub(crate) fn new(mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Arc<Self> {
+        Arc::new(Self { mark, entropy, started: Instant::now(), made: Mutex::default(), loops: Mutex::default() })
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashMap<UpstreamId, Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The servers of an upstream, in their order.
+    pub(crate) fn servers(&self, upstream: UpstreamId) -> Vec<UpstreamServerView> {
+        let servers = self.made().get(&upstream).map(|made| made.client.servers()).unwrap_or_default();
+        servers.into_iter().map(|(address, state)| view(address, &state)).collect()
+    }
+
+    /// Asks each server of an upstream, from sockets of their own.
+    pub(crate) async fn test(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep> {
+        let mut steps = Vec::new();
+        for one in &upstream.servers {
+            let question = login.as_ref().map_or(Question::Status, |login| Question::Login {
+                user: &login.user,
+                password: login.password.as_ref().map(Secret::expose),
+            });
+            let begin = Instant::now();
+            let found = trial::ask(&server(one), question, &*self.entropy).await;
+            steps.push(words::step(one.address, login.as_ref(), &found, begin.elapsed()));
+        }
+        steps
+    }
+
+    /// Tells once a minute that something of an Accept does not reach the client.
+    fn complain(&self, upstream: UpstreamId, answer: &Answer) {
+        if answer.relayed.left_out == 0 {
+            return;
+        }
+        let now = self.started.elapsed();
+        let mut made = self.made();
+        let Some(made) = made.get_mut(&upstream) else { return };
+        if let Some(times) = made.left_out.happens(now) {
+            warn!(
+                upstream.name = made.as_it_was.name,
+                times,
+                "{} attributes of an Access-Accept of upstream {} are encrypted for us alone (keys such as MS-MPPE-Send-Key, or \
+                 Tunnel-Password) and were left out: a client that needs them cannot log on through here",
+                answer.relayed.left_out,
+                made.as_it_was.name
+            );
+        }
+    }
+}
+
+/// By which this deployment knows what it has sent on.
+pub(crate) async fn mark(store: &dyn Store, entropy: &dyn Entropy) -> Result<ProxyMark, StoreError> {
+    let fresh = Secret::new(entropy.octets::<16>().to_vec());
+    let kept = store.server_secret("radius-proxy-mark", fresh).await?;
+    let octets = kept.expose().try_into().map_err(|_| StoreError::Inconsistent {
+        table: "server_secrets",
+        fault: "the mark of requests that are sent on has not 16 octets".to_owned(),
+    })?;
+    Ok(ProxyMark::new(octets))
+}
+
+fn view(address: SocketAddr, state: &ServerState) -> UpstreamServerView {
+    let counts = state.counts;
+    let counters = [
+        ("asked", counts.asked),
+        ("retransmissions", counts.retransmissions),
+        ("accepts", counts.accepts),
+        ("rejects", counts.rejects),
+        ("challenges", counts.challenges),
+        ("protocol_errors", counts.protocol_errors),
+        ("unanswered", counts.unanswered),
+        ("loops", counts.loops),
+        ("not_awaited", counts.not_awaited),
+        ("without_message_authenticator", counts.without_message_authenticator),
+        ("unproven", counts.unproven),
+    ];
+    UpstreamServerView {
+        address: address.to_string(),
+        down_seconds: state.down_since.map(|span| span.as_secs()),
+        heard_seconds: state.heard.map(|span| span.as_secs()),
+        answers_status: state.answers_status,
+        waiting: state.waiting,
+        counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+    }
+}
+
+fn server(server: &UpstreamServer) -> Server {
+    Server { address: server.address, secret: SharedSecret::new(server.secret.expose()) }
+}
+
+#[async_trait]
+impl Upstreams for Forwarders {
+    fn set(&self, upstreams: &UpstreamTable) {
+        let mut made = self.made();
+        made.retain(|id, _| upstreams.contains_key(id));
+        for (id, upstream) in upstreams {
+            if made.get(id).is_some_and(|made| made.as_it_was == *upstream) {
+                continue;
+            }
+            let servers = upstream.servers.iter().map(server).collect();
+            let client = Client::new(&upstream.name, servers, self.mark.clone(), Arc::clone(&self.entropy));
+            made.insert(*id, Made { as_it_was: Arc::clone(upstream), client, left_out: Seldom::default() });
+        }
+    }
+
+    async fn ask(&self, login: SentOn) -> UpstreamAnswer {
+        let client = self.made().get(&login.upstream).map(|made| made.client.clone());
+        let Some(client) = client else {
+            return UpstreamAnswer::Unavailable(trouble("no_upstream", "there is no such upstream any more"));
+        };
+        let forward = Forward::new(login.attributes, login.password.as_ref().map(Secret::expose));
+        match client.ask(forward, login.budget).await {
+            Outcome::Accept(answer) => {
+                self.complain(login.upstream, &answer);
+                let attributes = AttributeList::from_octets(&answer.relayed.attributes).unwrap_or_default();
+                let mut names = attributes.iter().filter(|one| one.kind == AttributeType::USER_NAME);
+                let user = names.next().map(|one| HostileText::new(one.value));
+                UpstreamAnswer::Accept { attributes: answer.relayed.attributes.into(), user }
+            }
+            Outcome::Reject(_) => UpstreamAnswer::Reject,
+            Outcome::Challenge(_) => UpstreamAnswer::Challenge,
+            Outcome::NoAnswer(NoAnswer::Loop) => UpstreamAnswer::Loop,
+            Outcome::NoAnswer(fault) => {
+                let word = match fault {
+                    NoAnswer::Silent | NoAnswer::Loop => "upstream_silent",
+                    NoAnswer::Full => "upstream_full",
+                    NoAnswer::TooLong => "request_too_long",
+                    NoAnswer::ProtocolError => "upstream_protocol_error",
+                };
+                UpstreamAnswer::Unavailable(trouble(word, &fault.to_string()))
+            }
+        }
+    }
+
+    fn looped(&self, tag: [u8; 8]) {
+        let looped = |made: &Made| made.client.looped(ProxyTag(tag)).then(|| made.as_it_was.name.clone());
+        let name = self.made().values().find_map(looped);
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(times) = loops.happens(self.started.elapsed()) else { return };
+        let name = name.as_deref().unwrap_or("one that is gone");
+        warn!(
+            upstream.name = name,
+            times,
+            "a login came back to us: the servers of upstream {name} send to us what they get from us, instead of deciding \
+             it. {END_OF_LOOP}"
+        );
+    }
+}
+
+fn trouble(word: &'static str, text: &str) -> Trouble {
+    Trouble { word, text: text.to_owned() }
+}
