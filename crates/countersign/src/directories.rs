@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use countersign_api::admin::directories::DirectoryStep;
 use countersign_desk::{
-    Directories, FindFault, Membership, PasswordAnswer, Person, Trouble,
+    Directories, FindFault, PasswordAnswer, Person, Trouble,
     sync::{ReadUser, UserPage, UserPages},
 };
 use countersign_directory::{
@@ -112,19 +112,13 @@ impl Directories for Clients {
             LookupError::Ambiguous => FindFault::Unknown(Some("ambiguous")),
             LookupError::Directory(fault) => FindFault::Unavailable(trouble(&fault)),
         })?;
-        let mut membership = if groups.is_empty() { Membership::Member } else { Membership::NotMember };
-        for group in groups {
-            // One that cannot be asked about is no reason to let anybody in, and none to say that he is outside (C115).
-            match client.is_member(&entry, group).await {
-                Ok(InGroup::Member) => {
-                    membership = Membership::Member;
-                    break;
-                }
-                Ok(InGroup::NotMember) => {}
-                Err(fault) => return Err(FindFault::Unavailable(trouble(&fault))),
-            }
-        }
-        Ok(person(entry, membership))
+        let among =
+            client.memberships(&entry, groups).await.map_err(|fault| FindFault::Unavailable(trouble(&fault)))?;
+        let those = |wanted: Option<InGroup>| {
+            groups.iter().zip(&among).filter(|(_, found)| **found == wanted).map(|(group, _)| group.clone()).collect()
+        };
+        let (groups, no_groups) = (those(Some(InGroup::Member)), those(None));
+        Ok(Person { groups, no_groups, ..person(entry) })
     }
 
     async fn users(&self, directory: &Directory, mark: Option<&str>) -> Result<Box<dyn UserPages>, Trouble> {
@@ -200,11 +194,12 @@ fn entry_id(entry: &Entry) -> EntryId {
     EntryId::from_text(entry.id.as_str().to_owned())
 }
 
-fn person(entry: Entry, membership: Membership) -> Person {
+fn person(entry: Entry) -> Person {
     Person {
         name: entry.names.login().unwrap_or_else(|| entry.id.as_str()).to_owned(),
         refused: entry.state.refusal().map(word),
-        membership,
+        groups: Vec::new(),
+        no_groups: Vec::new(),
         entry: entry_id(&entry),
         display_name: entry.display,
     }

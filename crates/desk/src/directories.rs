@@ -6,8 +6,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use countersign_domain::{
-    AuditEvent, Commit, Directory, DirectoryId, EntryId, EventKind, HostileText, LoginName, LoginRequest, Primary,
-    Reason, Secret, User, UserId, UserOrigin, Write,
+    Admission, AuditEvent, Commit, Directory, DirectoryId, EntryId, EventKind, HostileText, InGroup, LoginName,
+    LoginRequest, Primary, Reason, Secret, User, UserId, UserOrigin, Write,
 };
 use countersign_engine::{PrimaryOutcome, Subject};
 use countersign_storage::{CommitError, StoreError};
@@ -18,7 +18,7 @@ use crate::{Desk, sync::UserPages};
 /// Speaks to directories; the program brings one.
 #[async_trait]
 pub trait Directories: Send + Sync + 'static {
-    /// Whose name `typed` is, and whether the person is in one of `groups` (empty: it is not asked).
+    /// Whose name `typed` is, and which of `groups` have the person.
     async fn find(&self, directory: &Directory, typed: &str, groups: &[String]) -> Result<Person, FindFault>;
 
     /// Begins to read users: all of them, or those that changed since `mark`, which an earlier reading gave.
@@ -39,17 +39,21 @@ pub struct Person {
     pub display_name: Option<String>,
     /// Why the account may not log on, one word; `None` when it may.
     pub refused: Option<&'static str>,
-    /// Whether one of the groups has the person, directly or through others.
-    pub membership: Membership,
+    /// Those of the groups that were asked about that have the person, directly or through others.
+    pub groups: Vec<String>,
+    /// Those that are not there, or more than once.
+    pub no_groups: Vec<String>,
 }
 
-/// Whether somebody is in one of the groups that were asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Membership {
-    /// In at least one, or none was asked about.
-    Member,
-    /// In none of them.
-    NotMember,
+impl Person {
+    fn is_in(&self, group: &str) -> InGroup {
+        let among = |groups: &[String]| groups.iter().any(|one| one == group);
+        match (among(&self.groups), among(&self.no_groups)) {
+            (_, true) => InGroup::Unknown,
+            (true, false) => InGroup::Yes,
+            (false, false) => InGroup::No,
+        }
+    }
 }
 
 /// Why nobody was found.
@@ -130,7 +134,7 @@ impl Desk {
         };
         let Some(typed) = request.user_typed.as_utf8() else { return Subject::Unknown };
         let resource = &request.resource;
-        let person = match self.directories().find(&directory, typed, &resource.allow_groups).await {
+        let person = match self.directories().find(&directory, typed, &resource.groups()).await {
             Ok(person) => person,
             // The directory is asked about the password all the same, as it would be for somebody (S107).
             Err(FindFault::Unknown(None)) => return Subject::Unknown,
@@ -149,8 +153,19 @@ impl Desk {
             Err(fault) => return self.lost(&fault),
         };
         let user = known.as_ref().map(|user| user.id);
-        if person.membership == Membership::NotMember {
-            return refused(user, Reason::NotAllowed, None);
+        match resource.admits(|group| person.is_in(group)) {
+            Admission::Admitted => {}
+            Admission::OutsideAllowed => return refused(user, Reason::NotAllowed, None),
+            Admission::OutsideRequired => return refused(user, Reason::NotAllowed, Some("required_group")),
+            // One that is not there is no reason to let anybody in, and none to say that he is outside (C115).
+            Admission::Unknown => {
+                warn!(
+                    directory.name = directory.name,
+                    groups = ?person.no_groups,
+                    "directory.find: groups that a resource names are not there: a login is refused"
+                );
+                return refused(user, Reason::Unavailable, Some("group_unknown"));
+            }
         }
         // Where a password is checked the directory says itself what it thinks of the account, and only to those who
         // have it right.
@@ -160,6 +175,7 @@ impl Desk {
         let user = match known {
             Some(user) => {
                 self.follow_name(&user, &person).await;
+                self.let_back(&user, &person).await;
                 user.id
             }
             None => match self.bring_in(&directory, &person).await {
@@ -167,7 +183,7 @@ impl Desk {
                 Err(fault) => return self.lost(&fault),
             },
         };
-        Subject::Entry { user, policy: directory.lockout.policy() }
+        Subject::Entry { user, policy: directory.lockout.policy(), groups: person.groups }
     }
 
     /// Adds a user who logs on for the first time. Of several logins at once one adds, and all are about the same user.
@@ -208,6 +224,17 @@ impl Desk {
         let write = Write::SetUserName { id: user.id, name, display_name: shown };
         if let Err(fault) = self.write(Commit { writes: vec![write], audit: vec![event] }).await {
             warn!(error = %fault, user.id = %user.id, "directory.rename was not written: it comes with the next login");
+        }
+    }
+
+    /// Enables somebody whom a synchronisation had disabled and who the directory says now may log on: nobody waits for the
+    /// next run, which there may not be.
+    async fn let_back(self: &Arc<Self>, user: &User, person: &Person) {
+        let Some(hold) = user.held.filter(|_| person.refused.is_none()) else { return };
+        let write = Write::ReleaseUser(user.id);
+        let audit = vec![crate::sync::released(self.clock().now(), user.id, &user.name, hold, "directory")];
+        if let Err(fault) = self.write(Commit { writes: vec![write], audit }).await {
+            warn!(error = %fault, user.id = %user.id, "directory.release was not written: it comes with the next login");
         }
     }
 

@@ -19,7 +19,7 @@ pub use countersign_engine::{
     AssertionCheck, AssertionOutcome, Bounds, DecisionAnswer, Figures, Notice, SignatureCheck, Submission,
 };
 pub use desk::{Desk, DeskConfig, DoorVerdict, Peers};
-pub use directories::{Directories, FindFault, Membership, PasswordAnswer, Person, Trouble};
+pub use directories::{Directories, FindFault, PasswordAnswer, Person, Trouble};
 pub use hub::OpenedChallenges;
 pub use passwords::{PasswordError, hash_password};
 pub use resources::{ResourceTable, Route, Seat};

@@ -77,7 +77,7 @@ async fn read(desk: Weak<Desk>, mut queue: mpsc::UnboundedReceiver<Lookup>) {
                 let subject = desk.lost(&fault);
                 for lookup in lookups.drain(..) {
                     events.push(match lookup {
-                        Lookup::Login(request, _) => Event::Start { request, subject },
+                        Lookup::Login(request, _) => Event::Start { request, subject: subject.clone() },
                         Lookup::Load(lane, _) => Event::Loaded { lane, snapshot: Err(()), challenge: None },
                     });
                 }

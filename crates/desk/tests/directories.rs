@@ -7,12 +7,11 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use countersign_desk::{
-    Directories, DoorVerdict, FindFault, Membership, PasswordAnswer, Person, Trouble, sync::UserPages,
-};
+use countersign_desk::{Directories, DoorVerdict, FindFault, PasswordAnswer, Person, Trouble, sync::UserPages};
 use countersign_domain::{
-    ClientId, Credential, Directory, DirectoryId, Door, EntryId, EventKind, Lockout, LoginRequest, Primary, Reason,
-    Resource, ResourceId, RetryKey, Secret, Source, SyncSettings, UserOrigin, Verdict, Write,
+    ClientId, Credential, Directory, DirectoryId, Door, EntryId, EventKind, Hold, HoldReason, Lockout, LoginRequest,
+    Primary, Reason, ReplyRule, Resource, ResourceId, RetryKey, Secret, Source, SyncSettings, UserOrigin, Verdict,
+    Write,
 };
 use countersign_testkit::Site;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,6 +21,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 struct Played {
     people: Mutex<Vec<(&'static str, Person)>>,
     down: Mutex<bool>,
+    /// The groups that were asked about last.
+    asked: Mutex<Vec<String>>,
     passwords: AtomicUsize,
 }
 
@@ -31,7 +32,8 @@ fn person(entry: &str, name: &str) -> Person {
         name: name.to_owned(),
         display_name: Some(format!("{name} in full")),
         refused: None,
-        membership: Membership::Member,
+        groups: vec!["GG-VPN".to_owned()],
+        no_groups: Vec::new(),
     }
 }
 
@@ -47,7 +49,8 @@ impl Played {
 
 #[async_trait]
 impl Directories for Played {
-    async fn find(&self, _: &Directory, typed: &str, _: &[String]) -> Result<Person, FindFault> {
+    async fn find(&self, _: &Directory, typed: &str, groups: &[String]) -> Result<Person, FindFault> {
+        *self.asked.lock().unwrap() = groups.to_vec();
         // Others come in between.
         tokio::task::yield_now().await;
         if let Some(trouble) = self.trouble() {
@@ -167,7 +170,7 @@ async fn of_many_first_logins_at_once_one_user_comes() {
 async fn nobody_comes_in_who_may_not_log_on() {
     let mut house = House::new(Primary::Directory).await;
     let refused = Person { refused: Some("disabled"), ..person("e1", "gone") };
-    let outside = Person { membership: Membership::NotMember, ..person("e2", "outside") };
+    let outside = Person { groups: Vec::new(), ..person("e2", "outside") };
     house.played.set(vec![
         ("gone", refused),
         ("outside", outside),
@@ -248,4 +251,64 @@ async fn a_password_counts_for_the_entry_that_was_found_and_for_no_other() {
     house.verdicts = site.desk.register(Door::Radius);
     house.site = site;
     assert_eq!(house.login("alice", "right").await, Reason::AccountRefused);
+}
+
+#[tokio::test]
+async fn c115_every_required_group_must_have_the_person_and_one_that_is_not_there_lets_nobody_in() {
+    let mut house = House::new(Primary::Directory).await;
+    let mut resource =
+        Resource { allow_groups: vec!["GG-VPN".to_owned(), "GG-RDP".to_owned()], ..(*house.resource).clone() };
+    resource.policy.require_groups = vec!["GG-MFA".to_owned(), "GG-Staff".to_owned()];
+    resource.policy.reply = vec![ReplyRule { group: Some("GG-Admins".to_owned()), attributes: Vec::new() }];
+    house.resource = Arc::new(resource);
+    let groups = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let of = |has: &[&str], without: &[&str]| Person {
+        groups: groups(has),
+        no_groups: groups(without),
+        ..person("e1", "alice")
+    };
+    let all = ["GG-RDP", "GG-MFA", "GG-Staff"];
+    for (person, reason, detail) in [
+        (of(&all, &[]), Reason::NoDevice, None),
+        (of(&all, &["GG-VPN", "GG-Admins"]), Reason::NoDevice, None),
+        (of(&["GG-RDP", "GG-MFA"], &[]), Reason::NotAllowed, Some("required_group")),
+        (of(&["GG-MFA", "GG-Staff"], &[]), Reason::NotAllowed, None),
+        (of(&["GG-RDP", "GG-MFA"], &["GG-Staff"]), Reason::Unavailable, Some("group_unknown")),
+        (of(&["GG-MFA", "GG-Staff"], &["GG-VPN"]), Reason::Unavailable, Some("group_unknown")),
+        // Contradicts itself: what is not there counts.
+        (of(&all, &["GG-Staff"]), Reason::Unavailable, Some("group_unknown")),
+        (of(&[], &[]), Reason::NotAllowed, Some("required_group")),
+    ] {
+        house.played.set(vec![("alice", person.clone())]);
+        assert_eq!(house.login("alice", "right").await, reason, "{person:?}");
+        let ended = house.site.audit().await.into_iter().rfind(|record| record.event == "login.ended").unwrap();
+        assert_eq!(ended.detail.as_deref(), detail, "{person:?}");
+    }
+    assert_eq!(
+        *house.played.asked.lock().unwrap(),
+        ["GG-MFA", "GG-Staff", "GG-VPN", "GG-RDP", "GG-Admins"],
+        "in one go"
+    );
+}
+
+#[tokio::test]
+async fn who_is_let_on_again_by_the_directory_need_not_wait_for_the_next_synchronisation() {
+    let mut house = House::new(Primary::Directory).await;
+    house.played.set(vec![("alice", person("e1", "alice"))]);
+    house.login("alice", "right").await;
+    let alice = house.site.desk.store().users().await.unwrap().remove(0);
+    let hold = Hold { why: HoldReason::Disabled, since: house.site.desk.clock().now() };
+    house.site.write(Write::HoldUser { id: alice.id, from: None, hold }).await;
+    // While the directory says no, nothing changes.
+    house.played.set(vec![("alice", Person { refused: Some("disabled"), ..person("e1", "alice") })]);
+    assert_eq!(house.login("alice", "right").await, Reason::UserDisabled);
+    house.played.set(vec![("alice", person("e1", "alice"))]);
+    assert_eq!(house.login("alice", "right").await, Reason::NoDevice);
+    let now = house.site.desk.store().user(alice.id).await.unwrap().unwrap();
+    assert!(now.enabled && now.held.is_none());
+    let record = house.site.audit().await.into_iter().find(|record| record.event == "user.enabled").unwrap();
+    assert_eq!(record.actor, "directory");
+    // Whom an administrator disabled stays so.
+    house.site.disable(alice.id).await;
+    assert_eq!(house.login("alice", "right").await, Reason::UserDisabled);
 }

@@ -18,6 +18,7 @@ mod dn;
 mod entry;
 mod error;
 mod filter;
+mod groups;
 mod names;
 mod places;
 mod pool;
@@ -28,8 +29,9 @@ pub mod trial;
 mod wire;
 
 pub use config::{ConfigError, DirectoryConfig, Kind};
-pub use directory::{Authenticated, Directory, Membership};
+pub use directory::{Authenticated, Directory};
 pub use entry::{AccountState, Entry, EntryId, Group, GroupId, Groups, Names};
 pub use error::{AuthError, DirectoryError, EntryFault, LookupError, NameFault, Phase, Refusal, ServerFault, TlsFault};
 pub use filter::FilterError;
+pub use groups::Membership;
 pub use places::Place;

@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     config::{ConfigError, DirectoryConfig, Kind},
     connection::Found,
-    directory::{CHUNK, Directory, MAX_DEPTH, MAX_GROUPS, answer},
+    directory::{Directory, answer},
     dn::{Dn, DnKey},
     entry::{self, Entry, EntryId, Group},
     error::{DirectoryError, EntryFault},
     filter::Filter,
+    groups::{CHUNK, MAX_DEPTH, MAX_GROUPS},
     pool::Lease,
     sync::MAX_USERS,
     wire::{Page, RawEntry, Scope, Search, code},

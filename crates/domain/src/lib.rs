@@ -53,7 +53,7 @@ pub use login::{
 pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, newest_step, split_appended_code, totp};
 pub use outside::{Clock, Entropy};
 pub use policy::{Charset, Expects, MatchAttribute, MatchRule, Methods, Policy, ReplyAttribute, ReplyRule};
-pub use resource::{Network, Primary, RadiusClient, Resource, ResourceKind, Retries};
+pub use resource::{Admission, InGroup, Network, Primary, RadiusClient, Resource, ResourceKind, Retries};
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use sync::{

@@ -57,6 +57,39 @@ impl Resource {
         }
     }
 
+    /// The groups of the directory that matter for a login here, each once: those that let in, and those that something is
+    /// given for.
+    pub fn groups(&self) -> Vec<String> {
+        let given = self.policy.reply.iter().filter_map(|rule| rule.group.as_ref());
+        let mut groups: Vec<String> = Vec::new();
+        for group in self.policy.require_groups.iter().chain(&self.allow_groups).chain(given) {
+            if !groups.contains(group) {
+                groups.push(group.clone());
+            }
+        }
+        groups
+    }
+
+    /// Whether the groups of somebody let him in: all that are required have him, and one of those that are allowed.
+    pub fn admits(&self, is_in: impl Fn(&str) -> InGroup) -> Admission {
+        let mut unknown = false;
+        for group in &self.policy.require_groups {
+            match is_in(group) {
+                InGroup::Yes => {}
+                InGroup::No => return Admission::OutsideRequired,
+                InGroup::Unknown => unknown = true,
+            }
+        }
+        let allowed: Vec<InGroup> = self.allow_groups.iter().map(|group| is_in(group)).collect();
+        if !allowed.is_empty() && !allowed.contains(&InGroup::Yes) {
+            if !allowed.contains(&InGroup::Unknown) {
+                return Admission::OutsideAllowed;
+            }
+            unknown = true;
+        }
+        if unknown { Admission::Unknown } else { Admission::Admitted }
+    }
+
     /// Whether users may open sign-in windows here: where nothing can be shown and the client has checked the password
     /// itself. Elsewhere whoever types any password could use a window up.
     pub fn has_windows(&self) -> bool {
@@ -72,6 +105,30 @@ impl Resource {
             Primary::None => false,
         }
     }
+}
+
+/// Whether somebody is in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InGroup {
+    /// Directly, through other groups, or as primary group.
+    Yes,
+    /// Not at all.
+    No,
+    /// There is no such group, or no unique one.
+    Unknown,
+}
+
+/// What the groups of somebody say about a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// They let in.
+    Admitted,
+    /// A group that is required has not got him.
+    OutsideRequired,
+    /// None of those that are allowed has him.
+    OutsideAllowed,
+    /// It cannot be said without a group that is not there.
+    Unknown,
 }
 
 /// Which door leads to a resource.
@@ -171,3 +228,57 @@ pub struct RadiusClient {
 
 /// An address or a network.
 pub type Network = IpNet;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entropy, ReplyRule};
+
+    struct Zero;
+
+    impl Entropy for Zero {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(0);
+        }
+    }
+
+    fn resource(allow: &[&str], require: &[&str]) -> Resource {
+        let at = Timestamp::from_seconds(0);
+        let mut resource = Resource::new(ResourceId::new(at, &Zero), "vpn", Primary::Directory, at);
+        let groups = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        resource.allow_groups = groups(allow);
+        resource.policy.require_groups = groups(require);
+        resource
+    }
+
+    #[test]
+    fn c115_every_required_group_and_one_that_is_allowed_and_none_that_is_not_there() {
+        let is_in = |group: &str| match group {
+            "a" | "b" => InGroup::Yes,
+            "gone" => InGroup::Unknown,
+            _ => InGroup::No,
+        };
+        for (allow, require, admission) in [
+            (&[][..], &[][..], Admission::Admitted),
+            (&["a"], &[], Admission::Admitted),
+            (&["x", "gone", "b"], &["a", "b"], Admission::Admitted),
+            (&["x"], &[], Admission::OutsideAllowed),
+            (&[], &["a", "x"], Admission::OutsideRequired),
+            (&["a"], &["x"], Admission::OutsideRequired),
+            (&["a"], &["gone"], Admission::Unknown),
+            (&["x", "gone"], &["a"], Admission::Unknown),
+            (&["gone"], &["x"], Admission::OutsideRequired),
+            (&["x"], &["gone"], Admission::OutsideAllowed),
+        ] {
+            assert_eq!(resource(allow, require).admits(is_in), admission, "allow {allow:?}, require {require:?}");
+        }
+    }
+
+    #[test]
+    fn each_group_is_asked_about_once() {
+        let mut resource = resource(&["a", "b"], &["b", "c"]);
+        let rule = |group: Option<&str>| ReplyRule { group: group.map(str::to_owned), attributes: Vec::new() };
+        resource.policy.reply = vec![rule(None), rule(Some("d")), rule(Some("a"))];
+        assert_eq!(resource.groups(), ["b", "c", "a", "d"]);
+    }
+}

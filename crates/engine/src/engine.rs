@@ -7,8 +7,8 @@ use std::{
 };
 
 use countersign_domain::{
-    Challenge, ClientId, ClosingState, Credential, Entropy, LoginId, LoginRequest, PASSWORD_POLICY, Reason, ResourceId,
-    ThrottlePolicy, UserId, UserSnapshot, Verdict,
+    Admission, Challenge, ClientId, ClosingState, Credential, Entropy, InGroup, LoginId, LoginRequest, PASSWORD_POLICY,
+    Reason, ResourceId, ThrottlePolicy, UserId, UserSnapshot, Verdict,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -66,6 +66,19 @@ pub struct Engine {
     checks: Checks,
     /// Lanes of unknown users whose work can be decided at once.
     ready: Vec<Lane>,
+}
+
+/// Whose login it is, and what goes with that.
+struct Whose {
+    user: Option<UserId>,
+    groups: Vec<String>,
+    policy: ThrottlePolicy,
+}
+
+impl Whose {
+    const fn nobodys() -> Self {
+        Self { user: None, groups: Vec::new(), policy: PASSWORD_POLICY }
+    }
 }
 
 impl Engine {
@@ -131,18 +144,24 @@ impl Engine {
 
     fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, out: &mut Vec<Effect>) {
         let login = request.id;
-        let (user, policy, refused) = match subject {
-            Subject::Known(user) => (Some(user), PASSWORD_POLICY, None),
-            Subject::Entry { user, policy } => (Some(user), policy, None),
-            Subject::Refused { user, reason, detail } => (user, PASSWORD_POLICY, Some((reason, detail))),
-            Subject::Unknown => (None, PASSWORD_POLICY, None),
+        let resource = &request.resource;
+        let of = |user| Whose { user: Some(user), ..Whose::nobodys() };
+        let (whose, refused) = match subject {
+            // Whoever was added here is in no group.
+            Subject::Known(user) if resource.admits(|_| InGroup::No) != Admission::Admitted => {
+                (of(user), Some((Reason::NotAllowed, None)))
+            }
+            Subject::Known(user) => (of(user), None),
+            Subject::Entry { user, policy, groups } => (Whose { user: Some(user), groups, policy }, None),
+            Subject::Refused { user, reason, detail } => (Whose { user, ..Whose::nobodys() }, Some((reason, detail))),
+            Subject::Unknown => (Whose::nobodys(), None),
             Subject::Unavailable => {
                 let verdict = Verdict::Reject { reason: Reason::Unavailable, after_challenge: false };
                 out.push(Effect::Verdict { login, door: request.door, verdict });
                 return;
             }
         };
-        self.admit(now, request, user, policy, refused, out);
+        self.admit(now, request, whose, refused, out);
     }
 
     /// Begins a login, or refuses it for `refused`.
@@ -150,8 +169,7 @@ impl Engine {
         &mut self,
         now: Now,
         request: LoginRequest,
-        user: Option<UserId>,
-        policy: ThrottlePolicy,
+        Whose { user, groups, policy }: Whose,
         refused: Option<(Reason, Option<&'static str>)>,
         out: &mut Vec<Effect>,
     ) {
@@ -163,6 +181,7 @@ impl Engine {
             credential: self.fingerprint(&request.credential),
             request,
             user,
+            groups,
             policy,
             started: now,
             turn: Turn::Ours(login),
@@ -202,7 +221,7 @@ impl Engine {
             }
             Some(_) | None => (Reason::Expired, Some("unknown_state"), None),
         };
-        self.admit(now, request, None, PASSWORD_POLICY, Some((reason, detail)), out);
+        self.admit(now, request, Whose::nobodys(), Some((reason, detail)), out);
         if let Some((user, login)) = heard {
             self.enqueue(Lane::User(user), Work::HeardAgain(login), out);
         }

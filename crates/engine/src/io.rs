@@ -17,7 +17,7 @@ pub struct Now {
 }
 
 /// Who a request is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The name belongs to this user, who was added here.
     Known(UserId),
@@ -27,6 +27,8 @@ pub enum Subject {
         user: UserId,
         /// How many wrong passwords the directory is asked about.
         policy: ThrottlePolicy,
+        /// Those of the groups that the resource names that have the user.
+        groups: Vec<String>,
     },
     /// The directory has said enough to turn the login away.
     Refused {

@@ -1,7 +1,7 @@
 use core::time::Duration;
 
 use countersign_domain::{
-    ChallengeId, ClientId, DecisionRecord, DeviceId, LoginId, LoginRequest, NumberMode, Retries, Secret,
+    ChallengeId, ClientId, DecisionRecord, DeviceId, Grant, LoginId, LoginRequest, NumberMode, Retries, Secret,
     ThrottlePolicy, Timestamp, UserId,
 };
 
@@ -12,6 +12,8 @@ use crate::Now;
 pub(crate) struct Live {
     pub(crate) request: LoginRequest,
     pub(crate) user: Option<UserId>,
+    /// Those of the groups that the resource names that have the user.
+    pub(crate) groups: Vec<String>,
     /// How many wrong passwords of the user are evaluated.
     pub(crate) policy: ThrottlePolicy,
     /// HMAC of the credential under a key that lives in memory only.
@@ -232,6 +234,12 @@ impl Live {
 
     pub(crate) const fn client(&self) -> ClientId {
         self.request.client
+    }
+
+    /// What the login is given when it is accepted.
+    pub(crate) fn grant(&self) -> Grant {
+        let named = self.request.resource.policy.reply_to(|group| self.groups.iter().any(|known| known == group));
+        Grant { named, ..Grant::default() }
     }
 
     /// Until when the door's client waits for a verdict on the newest request.

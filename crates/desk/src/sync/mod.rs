@@ -25,6 +25,7 @@ use crate::{
     directories::{Trouble, display_name, login_name},
 };
 use plan::{Change, Extent, Planner, Seen, counts};
+pub(crate) use write::released;
 
 /// Users of a database that are read at once.
 const PAGE: u32 = 1000;

@@ -75,27 +75,25 @@ impl Desk {
                 }
                 Change::Rename { user, before, after } => {
                     let (before, shown) = (names(before), names(after));
-                    commit.audit.push(record(now, EventKind::UserChanged, *user, &after.0, &before, &shown));
+                    commit.audit.push(record(now, EventKind::UserChanged, (*user, &after.0), ACTOR, &before, &shown));
                     let (name, display_name) = after.clone();
                     commit.writes.push(Write::SetUserName { id: *user, name, display_name });
                 }
                 Change::Hold { user, name, before, after } => {
                     let was = json!({"enabled": before.is_none(), "held": before.map(HoldReason::as_str)});
                     let is = json!({"enabled": false, "held": after.as_str()});
-                    commit.audit.push(record(now, EventKind::UserDisabled, *user, name, &was, &is));
+                    commit.audit.push(record(now, EventKind::UserDisabled, (*user, name), ACTOR, &was, &is));
                     let hold = Hold { why: *after, since: now };
                     commit.writes.push(Write::HoldUser { id: *user, from: *before, hold });
                 }
                 Change::Release { user, name, before } => {
-                    let was = json!({"enabled": false, "held": before.why.as_str()});
-                    let is = json!({"enabled": true, "held": null});
-                    commit.audit.push(record(now, EventKind::UserEnabled, *user, name, &was, &is));
+                    commit.audit.push(released(now, *user, name, *before, ACTOR));
                     commit.writes.push(Write::ReleaseUser(*user));
                 }
                 Change::Remove { user, name, gone } => {
                     let Some(snapshot) = self.store().snapshot(*user).await? else { continue };
                     let was = facts(&snapshot, directory, *gone);
-                    commit.audit.push(record(now, EventKind::UserRemoved, *user, name, &was, &Value::Null));
+                    commit.audit.push(record(now, EventKind::UserRemoved, (*user, name), ACTOR, &was, &Value::Null));
                     // Whom an administrator has enabled in the meantime stays.
                     commit.writes.push(Write::HoldUser { id: *user, from: Some(HoldReason::Gone), hold: *gone });
                     commit.writes.push(Write::RemoveUser(*user));
@@ -144,15 +142,22 @@ fn facts(snapshot: &UserSnapshot, directory: &Directory, gone: Hold) -> Value {
     })
 }
 
+/// The record of somebody who comes back.
+pub(crate) fn released(now: Timestamp, user: UserId, name: &LoginName, before: Hold, actor: &str) -> AuditEvent {
+    let was = json!({"enabled": false, "held": before.why.as_str()});
+    let is = json!({"enabled": true, "held": null});
+    record(now, EventKind::UserEnabled, (user, name), actor, &was, &is)
+}
+
 fn record(
     now: Timestamp,
     kind: EventKind,
-    user: UserId,
-    name: &LoginName,
+    (user, name): (UserId, &LoginName),
+    actor: &str,
     before: &Value,
     after: &Value,
 ) -> AuditEvent {
-    let mut event = AuditEvent::new(now, kind, ACTOR);
+    let mut event = AuditEvent::new(now, kind, actor);
     event.user_id = Some(user);
     event.user_typed = Some(HostileText::from(name.as_str()));
     event.detail = Some(json!({"before": before, "after": after}).to_string());

@@ -1,8 +1,14 @@
 //! Groups: in each other, primary ones, unknown ones.
 
-use countersign_directory::{DirectoryError, Groups, Membership};
+use countersign_directory::{Directory, DirectoryError, Entry, Groups, Membership};
 
 use crate::support::{directory, lab};
+
+async fn is_in(directory: &Directory, entry: &Entry, group: &str) -> Result<Option<Membership>, DirectoryError> {
+    let mut answers = directory.memberships(entry, &[group.to_owned()]).await?;
+    assert_eq!(answers.len(), 1);
+    Ok(answers.remove(0))
+}
 
 fn names(groups: &Groups) -> Vec<&str> {
     groups.iter().map(|group| group.name.as_str()).collect()
@@ -32,7 +38,7 @@ async fn c079_groups_in_groups_and_the_primary_group_count() {
         (&primary, "GG-Primary", Membership::Member),
         (&primary, "GG-RDP", Membership::NotMember),
     ] {
-        assert_eq!(directory.is_member(entry, group).await, Ok(membership), "{group}");
+        assert_eq!(is_in(&directory, entry, group).await, Ok(Some(membership)), "{group}");
     }
     let mfa = directory.group("GG-MFA").await.unwrap();
     assert!(groups.contains(&mfa.id) && mfa.id.as_str().starts_with("S-1-5-21-"));
@@ -60,7 +66,8 @@ async fn c115_a_group_that_is_not_there_is_an_error_and_not_an_outside() {
         let directory = directory(&config);
         let alice = directory.lookup("alice").await.unwrap();
         for group in groups {
-            let result = directory.is_member(&alice, group).await;
+            assert_eq!(is_in(&directory, &alice, group).await, Ok(None), "{group}");
+            let result = directory.group(group).await;
             assert!(matches!(result, Err(DirectoryError::NoSuchGroup(_))), "{group}: {result:?}");
         }
     }
@@ -84,7 +91,7 @@ async fn groups_are_walked_where_the_directory_does_not() {
         ("cn=RDP,ou=groups,dc=example,dc=test", Membership::Member),
         ("other", Membership::NotMember),
     ] {
-        assert_eq!(directory.is_member(&alice, group).await, Ok(membership), "{group}");
+        assert_eq!(is_in(&directory, &alice, group).await, Ok(Some(membership)), "{group}");
     }
     // Twenty deep: nothing is said, rather than that the last ones are not his.
     let mut config = lab.ldap();
@@ -93,4 +100,28 @@ async fn groups_are_walked_where_the_directory_does_not() {
     let directory = crate::support::directory(&config);
     let twin = directory.lookup("twin").await.unwrap();
     assert!(matches!(directory.groups_of(&twin).await, Err(DirectoryError::TooMany { .. })));
+}
+
+#[tokio::test]
+async fn many_groups_are_asked_about_at_once() {
+    let Some(lab) = lab() else { return };
+    let _shared = lab.shared().await;
+    let (yes, no) = (Some(Membership::Member), Some(Membership::NotMember));
+    for (config, groups, answers) in [
+        (
+            lab.ad(),
+            &["GG-None", "gg-rdp", "GG-Other", "CN=GG-All,CN=Users,DC=example,DC=test", "S-1-5-32-545", "gg-rdp"][..],
+            [None, yes, no, yes, yes, yes],
+        ),
+        (
+            lab.ldap(),
+            &["none", "RDP", "other", "cn=all,ou=groups,dc=example,dc=test", "mfa", "cn=x,dc=x"],
+            [None, yes, no, yes, yes, None],
+        ),
+    ] {
+        let directory = directory(&config);
+        let alice = directory.lookup("alice").await.unwrap();
+        let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+        assert_eq!(directory.memberships(&alice, &groups).await, Ok(answers.to_vec()), "{groups:?}");
+    }
 }

@@ -136,7 +136,7 @@ fn reject(live: &Live, reason: Reason) -> After {
 
 /// The login is let in.
 fn accept(live: &Live) -> After {
-    After::End { login: live.id(), verdict: Verdict::accept() }
+    After::End { login: live.id(), verdict: Verdict::Accept(live.grant()) }
 }
 
 /// Which counters the pushes of a login go by.

@@ -699,7 +699,7 @@ impl World {
                         let (reason, detail) = (Reason::Unavailable, Some("directory_unreachable"));
                         Subject::Refused { user: Some(user), reason, detail }
                     }
-                    Some(user) if in_directory => Subject::Entry { user, policy: LOCKOUT.policy() },
+                    Some(user) if in_directory => Subject::Entry { user, policy: LOCKOUT.policy(), groups: Vec::new() },
                     Some(user) => Subject::Known(user),
                     None => Subject::Unknown,
                 };

@@ -1,6 +1,6 @@
 //! Users who come from a directory.
 
-use countersign_domain::{DirectoryId, EntryId, Lockout};
+use countersign_domain::{DirectoryId, EntryId, Lockout, ReplyAttribute, ReplyRule};
 
 use super::*;
 
@@ -31,7 +31,7 @@ impl Directed {
     }
 
     fn start(&mut self, password: Option<&[u8]>) -> LoginId {
-        let subject = Subject::Entry { user: self.dora, policy: Self::LOCKOUT.policy() };
+        let subject = Subject::Entry { user: self.dora, policy: Self::LOCKOUT.policy(), groups: Vec::new() };
         self.start_as(password, subject)
     }
 
@@ -192,4 +192,41 @@ fn a_login_that_the_directory_has_turned_away_is_recorded_with_its_reason() {
     // Who is not turned away is asked, as everywhere where nothing is proved.
     let login = at.start(None);
     assert_eq!((at.play.verdict(login), at.play.asked.len()), (None, 1));
+}
+
+#[test]
+fn c115_what_is_given_by_group_is_given_to_those_in_it() {
+    let mut at = Directed::new(Primary::Directory);
+    let rule = |group: Option<&str>, value: &str| ReplyRule {
+        group: group.map(str::to_owned),
+        attributes: vec![ReplyAttribute { name: "Class".to_owned(), value: value.to_owned() }],
+    };
+    let mut host = (*at.host.0).clone();
+    host.policy.reply = vec![rule(None, "all"), rule(Some("GG-Admins"), "admins"), rule(Some("GG-VPN"), "vpn")];
+    at.host.0 = Arc::new(host);
+    for (groups, given) in
+        [(&[][..], &["all"][..]), (&["GG-VPN", "gg-admins"], &["all", "vpn"]), (&["GG-Admins"], &["all", "admins"])]
+    {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let subject = Subject::Entry { user: at.dora, policy: Directed::LOCKOUT.policy(), groups };
+        let login = at.start_as(Some(b"right"), subject);
+        let (device, asked) = (at.play.asked.last().unwrap().devices[0], at.play.last_asked());
+        at.play.decide_as(at.dora, device, asked, Decision::Verify, true);
+        let Some(Verdict::Accept(grant)) = at.play.verdict(login) else { panic!("not let in") };
+        assert_eq!(grant.named.iter().map(|attribute| attribute.value.as_str()).collect::<Vec<_>>(), given);
+        at.play.go(120);
+    }
+}
+
+#[test]
+fn c115_who_was_added_here_is_in_no_group() {
+    let mut play = Play::new();
+    let mut host = (*play.rdp.0).clone();
+    host.policy.require_groups = vec!["GG-MFA".to_owned()];
+    let host = (Arc::new(host), play.rdp.1);
+    let request = play.request(&host, Some(b"right"));
+    let login = request.id;
+    let subject = Subject::Known(play.alice);
+    play.feed(Event::Start { request: Box::new(request), subject });
+    assert_eq!(play.rejected(login), Reason::NotAllowed);
 }
