@@ -527,16 +527,19 @@ class Device:
         number: str | None = None,
         user_verification: str = "none",
         device_time: str | None = None,
+        authenticator: Any = None,
     ) -> dict[str, Any]:
-        """The body of a decision, signed; nothing of it is checked."""
+        """The body of a decision, signed; nothing of it is checked. `authenticator` has the user verified."""
         device_time = device_time or self.device_time()
+        if authenticator is not None:
+            user_verification = "webauthn"
         fields = self.decision_fields(challenge, decision, number, user_verification, device_time)
         return {
             "decision": decision,
             "number": number,
             "user_verification": user_verification,
             "device_time": device_time,
-            "assertion": None,
+            "assertion": authenticator and authenticator.get(length_prefixed(fields)),
             "signature": self.sign_fields(fields),
         }
 
@@ -578,6 +581,19 @@ class Device:
             for name, data in read_events(response):
                 if name in ("challenge", "challenge-closed"):
                     yield name, json.loads(data)
+
+    # User verification
+
+    def credential(self) -> str | None:
+        """The identifier of the credential that the server keeps for this device."""
+        return self.request("GET", "challenges")["credential_id"]
+
+    def register(self, authenticator: Any) -> None:
+        registration = self.request("POST", "webauthn/registrations")
+        self.request("PUT", "webauthn/credential", authenticator.create(registration))
+
+    def remove_credential(self) -> None:
+        self.request("DELETE", "webauthn/credential")
 
     # The rest
 

@@ -1,5 +1,6 @@
 """The client against the page's vectors, and against a small server in this process."""
 
+import hashlib
 import http.server
 import json
 import os
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import countersign_device as cd
+import soft_authenticator as sa
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reference" / "device-protocol.md"
 
@@ -103,6 +105,30 @@ class Vectors(unittest.TestCase):
             self.assertTrue(cd.verifies(self.device.jwk, octets, VECTORS[f"{name}_signature"]))
         made = self.device.decision_body(self.challenge, "verify", "042137", device_time=body["device_time"])
         self.assertEqual({**made, "signature": ""}, {**body, "signature": ""})
+
+    def test_user_verification(self):
+        time_ = json.loads(blocks("json decision")[0])["device_time"]
+        fields = self.device.decision_fields(self.challenge, "verify", "042137", "webauthn", time_)
+        octets = cd.length_prefixed(fields)
+        self.assertEqual(octets.hex(), VECTORS["webauthn_decision_octets"])
+        self.assertEqual(cd.b64(hashlib.sha256(octets).digest()), VECTORS["webauthn_challenge"])
+        # What the software makes has the form of the examples.
+        soft = sa.SoftAuthenticator(VECTORS["origin"])
+        soft.credential_id = b"credential 00001"
+        page = json.loads(blocks("json credential")[0])
+        made = soft.create(json.loads(blocks("json registration")[0]))
+        self.assertEqual(made.keys(), page.keys())
+        one, other = (cd.unb64(each["attestation_object"]) for each in (made, page))
+        # All but the key itself.
+        self.assertEqual((len(one), one[:-67], one[-35:-32]), (len(other), other[:-67], other[-35:-32]))
+        data = [json.loads(cd.unb64(each["client_data_json"])) for each in (made, page)]
+        self.assertEqual(*data)
+        page = json.loads(blocks("json assertion")[0])
+        made = self.device.decision_body(self.challenge, "verify", "042137", device_time=time_, authenticator=soft)
+        self.assertEqual((made["user_verification"], made["assertion"].keys()), ("webauthn", page.keys()))
+        self.assertEqual(made["assertion"]["authenticator_data"], page["authenticator_data"])
+        data = [json.loads(cd.unb64(each["client_data_json"])) for each in (made["assertion"], page)]
+        self.assertEqual(*data)
 
     def test_window(self):
         body = json.loads(blocks("json window")[0])

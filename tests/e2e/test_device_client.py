@@ -3,7 +3,8 @@
 import dataclasses
 
 import pytest
-from countersign_device import BASE, Device, Problem
+from countersign_device import BASE, Device, Problem, b64
+from soft_authenticator import USER_PRESENT, USER_VERIFIED, SoftAuthenticator
 
 from harness import wait_until
 from radius_client import ACCESS_ACCEPT, ACCESS_REJECT
@@ -132,6 +133,66 @@ def test_an_activation_is_used_once(server, user):
     activation = server.ask("activation", "issue", alice.name)
     Device.activate(activation["url"], activation["code"])
     assert refused(Device.activate, activation["url"], activation["code"]) == (404, "activation_unknown")
+
+
+# User verification
+
+
+@pytest.fixture(scope="module")
+def guarded(server):
+    return server.resource("--user-verification", "required")
+
+
+@pytest.fixture
+def verified(person):
+    """Somebody whose device has an authenticator."""
+    alice = person()
+    authenticator = SoftAuthenticator(alice.device.state["origin"])
+    alice.device.register(authenticator)
+    assert alice.device.credential() == b64(authenticator.credential_id)
+    return alice, authenticator
+
+
+def test_s12_a_verified_user_is_let_in_where_it_is_required(verified, guarded):
+    alice, authenticator = verified
+    for _ in range(2):
+        nas, request, challenge = alice.log_in(guarded)
+        assert challenge["user_verification"] == "required"
+        assert refused(alice.device.answer, challenge, "verify") == (403, "user_verification_required")
+        body = alice.device.decision_body(challenge, "verify", authenticator=authenticator)
+        assert nas.receive(request, 0.2) is None
+        assert alice.device.send_decision(challenge["id"], body)["state"] == "approved"
+        assert nas.receive(request, 10).code == ACCESS_ACCEPT
+
+
+def test_s12_nobody_else_is(verified, guarded, person):
+    alice, authenticator = verified
+    nas, request, challenge = alice.log_in(guarded)
+    good = alice.device.decision_body(challenge, "verify", authenticator=authenticator)
+    tries = [good | {"assertion": None}]
+    expected = [(400, "malformed")]
+    authenticator.flags = USER_PRESENT
+    tries.append(alice.device.decision_body(challenge, "verify", authenticator=authenticator))
+    authenticator.flags = USER_PRESENT | USER_VERIFIED
+    tries.append(good | {"assertion": SoftAuthenticator(authenticator.origin).get(b"something else")})
+    tries.append(good | {"assertion": authenticator.get(b"something else")})
+    elsewhere = SoftAuthenticator("https://mfa.example.com")
+    elsewhere.key, elsewhere.credential_id = authenticator.key, authenticator.credential_id
+    tries.append(alice.device.decision_body(challenge, "verify", authenticator=elsewhere))
+    for body, wanted in zip(tries, expected + [(422, "assertion_invalid")] * 4, strict=True):
+        assert refused(alice.device.send_decision, challenge["id"], body) == wanted
+    alice.device.remove_credential()
+    assert alice.device.credential() is None
+    assert refused(alice.device.send_decision, challenge["id"], good) == (422, "user_verification_unsupported")
+    assert nas.receive(request, 0.2) is None
+    assert alice.device.answer(challenge, "deny")["state"] == "denied"
+    assert nas.receive(request, 10).code == ACCESS_REJECT
+    # Where no device can, nobody is asked.
+    nas = guarded.nas()
+    request = nas.packet(user=alice.user.name, password=alice.user.password)
+    nas.send(request)
+    assert nas.receive(request, 10).code == ACCESS_REJECT
+    assert alice.device.challenges() == []
 
 
 # Proofs

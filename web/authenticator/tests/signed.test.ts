@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { fromBase64url, sha256, utf8 } from '../src/protocol/bytes';
+import { type Bytes, fromBase64url, sha256, toBase64url, utf8 } from '../src/protocol/bytes';
 import { decide, open } from '../src/protocol/challenge';
 import { publicJwk, sign, thumbprint, verifies } from '../src/protocol/keys';
 import { readChallenge, readContext } from '../src/protocol/messages';
 import { makeProof, proofInput } from '../src/protocol/proof';
 import { type Parties, challengeOctets, decisionOctets, endorsementOctets } from '../src/protocol/signed';
-import { deviceKey, example, hex, serverKey, vector } from './page';
+import { type Assertion, UnverifiedError } from '../src/protocol/webauthn';
+import { deviceKey, example, hex, serverKey, unhex, vector } from './page';
 
 const device = publicJwk(JSON.parse(vector('device_jwk')));
 const server = publicJwk(JSON.parse(vector('server_jwk')));
@@ -114,7 +115,7 @@ describe('a challenge', () => {
     const opened = await open(wire, parties, server);
     if (opened.kind !== 'good') throw new Error(opened.kind);
     const key = { privateKey: await deviceKey(), jwk: device };
-    const body = JSON.parse(await decide(opened.challenge, parties, key, 'verify', '042137', '2026-01-31T09:05:07.250Z'));
+    const body = JSON.parse(await decide(opened.challenge, parties, key, 'verify', '042137', '2026-01-31T09:05:07.250Z', null));
     expect(Object.keys(body).sort()).toEqual(Object.keys(example('decision') as object).sort());
     const { signature, ...rest } = body;
     const { signature: _, ...wanted } = example('decision') as Record<string, unknown>;
@@ -126,6 +127,33 @@ describe('a challenge', () => {
       deviceTime: '2026-01-31T09:05:07.250Z',
     });
     expect(await verifies(device, signature, octets)).toBe(true);
+  });
+
+  it('s12 is answered with an assertion over the very octets that are signed', async () => {
+    const opened = await open(wire, parties, server);
+    if (opened.kind !== 'good') throw new Error(opened.kind);
+    const key = { privateKey: await deviceKey(), jwk: device };
+    const asked: string[] = [];
+    const assertion = example('assertion') as Assertion;
+    const verifyUser = async (over: Bytes) => {
+      asked.push(toBase64url(over));
+      return assertion;
+    };
+    const time = '2026-01-31T09:05:07.250Z';
+    const body = JSON.parse(await decide(opened.challenge, parties, key, 'verify', '042137', time, verifyUser));
+    expect(asked).toEqual([vector('webauthn_challenge')]);
+    expect(body).toMatchObject({ decision: 'verify', user_verification: 'webauthn', assertion });
+    expect(await verifies(device, body.signature, unhex(vector('webauthn_decision_octets')))).toBe(true);
+  });
+
+  it('s12 is not answered when the person is not verified', async () => {
+    const opened = await open(wire, parties, server);
+    if (opened.kind !== 'good') throw new Error(opened.kind);
+    const key = { privateKey: await deviceKey(), jwk: device };
+    const refuse = async () => {
+      throw new UnverifiedError('cancelled');
+    };
+    await expect(decide(opened.challenge, parties, key, 'verify', '042137', '2026-01-31T09:05:07Z', refuse)).rejects.toThrow('cancelled');
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readChallenges, readClosed, readDecisionAnswer, readHistory, readPush } from '../src/protocol/messages';
+import { readChallenges, readClosed, readDecisionAnswer, readHistory, readPush, readRegistration } from '../src/protocol/messages';
 import { EventParser } from '../src/protocol/sse';
 import { example } from './page';
 
@@ -28,8 +28,10 @@ describe('events', () => {
 
 describe('messages of the page', () => {
   it('are read', () => {
-    expect(readChallenges(example('challenges'))).toEqual([]);
-    expect(readChallenges({ challenges: [example('challenge')], more: 1 })).toHaveLength(1);
+    expect(readChallenges(example('challenges'))).toEqual({ challenges: [], credentialId: null });
+    const listed = readChallenges({ challenges: [example('challenge')], credential_id: 'b25l', more: 1 });
+    expect(listed).toMatchObject({ challenges: [{ userVerification: 'none' }], credentialId: 'b25l' });
+    expect(readRegistration(example('registration')).algorithms).toContain(-7);
     expect(readClosed(example('challenge-closed')).state).toBe('superseded');
     expect(readDecisionAnswer({ state: 'code_shown', code: '123456' })).toEqual({ state: 'code_shown', code: '123456' });
     expect(readHistory(example('history'))[0]?.application).toBe('VPN Zürich');

@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { checkScreen } from '../lib/accessibility.mjs';
 import { addByTyping, answer, close, heading, listening, open } from '../lib/app.mjs';
+import { authenticator } from '../lib/authenticator.mjs';
 import { startBrowser } from '../lib/browser.mjs';
 import { startServer } from '../lib/server.mjs';
 
@@ -50,6 +51,7 @@ describe('screens', () => {
         }
       };
       try {
+        const device = await authenticator(browser);
         for (const [path, name] of [
           ['/', 'empty'],
           ['/add', 'add'],
@@ -68,6 +70,13 @@ describe('screens', () => {
         await page.locator('.code').waitFor();
         await look('accounts');
         await listening(page);
+        await page.locator('.account-link').click();
+        await page.locator('.code.large').waitFor();
+        await look('account');
+        await page.locator('.confirm .button').click();
+        await page.locator('.confirm .button:not([disabled])').waitFor();
+        await look('account-verifies');
+        await page.locator('.bar .round').click();
 
         const verdict = server.login(user, '--calling-station', '203.0.113.7');
         await page.locator('.answer').first().waitFor();
@@ -78,9 +87,15 @@ describe('screens', () => {
         await look('approved');
         await page.locator('.answers .main').click();
 
+        await server.command('resource', 'set', 'VPN Zürich', '--user-verification', 'preferred');
+        await device.finger(false);
         const second = server.login(user, '--calling-station', '203.0.113.7');
         await page.locator('.banner').waitFor();
         await look('request-after-approval');
+        await page.locator('.answer.verify[aria-disabled="false"]').click();
+        await page.locator('.problem:not([hidden])').waitFor();
+        await look('request-not-verified');
+        await server.command('resource', 'set', 'VPN Zürich', '--user-verification', 'off');
         await page.locator('.answer.deny[aria-disabled="false"]').click();
         await page.locator('.result.bad').waitFor();
         await second;
@@ -97,7 +112,6 @@ describe('screens', () => {
 
         await page.locator('.account-link').click();
         await page.locator('.code.large').waitFor();
-        await look('account');
         await page.locator('.button.danger').first().click();
         await look('remove');
         await page.keyboard.press('Escape');

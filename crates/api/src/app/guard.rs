@@ -20,11 +20,11 @@ const APP_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self
     base-uri 'none'; require-trusted-types-for 'script'; trusted-types countersign";
 /// For answers of the API, which are no pages.
 const API_POLICY: &str = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
-/// The camera reads QR codes; nothing else is used.
+/// The camera reads QR codes, authenticators verify users; nothing else is used.
 const PERMISSIONS: &str = "accelerometer=(), autoplay=(), bluetooth=(), camera=(self), display-capture=(), \
     encrypted-media=(), fullscreen=(), geolocation=(), gyroscope=(), hid=(), idle-detection=(), magnetometer=(), \
-    microphone=(), midi=(), payment=(), picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), \
-    serial=(), usb=(), xr-spatial-tracking=()";
+    microphone=(), midi=(), payment=(), picture-in-picture=(), publickey-credentials-create=(self), \
+    publickey-credentials-get=(self), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 /// Two years; this host only, since the others of the domain are not ours to speak for.
 const STRICT_TRANSPORT: &str = "max-age=63072000";
 

@@ -303,7 +303,9 @@ async fn s86_every_answer_carries_the_hardening_set() {
             assert_eq!(answer.header(name), value, "{path}");
         }
         let permissions = answer.header("permissions-policy");
-        assert!(permissions.contains("camera=(self)") && permissions.contains("microphone=()"), "{path}");
+        for given in ["camera=(self)", "publickey-credentials-create=(self)", "publickey-credentials-get=(self)"] {
+            assert!(permissions.contains(given) && permissions.contains("microphone=()"), "{path}");
+        }
         assert!(!answer.headers.contains_key("set-cookie") && !answer.headers.contains_key("server"), "{path}");
         if path.starts_with("/device/") || answer.status != 200 {
             assert_eq!(answer.header("cache-control"), "no-store", "{path}");

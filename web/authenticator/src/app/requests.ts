@@ -2,6 +2,7 @@
 
 import { type Challenge, type Decision, decide, open } from '../protocol/challenge';
 import { RefusedError, UnreachableError } from '../protocol/client';
+import { UnverifiedError, verifyUser } from '../protocol/webauthn';
 import {
   type ClosingState,
   type WireChallenge,
@@ -13,7 +14,7 @@ import {
 import type { Parties } from '../protocol/signed';
 import type { Account } from '../store/db';
 import { Watched } from '../store/state';
-import { type Holder, able, holderOf } from './accounts';
+import { type Holder, able, holderOf, update } from './accounts';
 import { hear, tell } from './channel';
 import { clock } from './clock';
 import { askServer, call } from './server';
@@ -25,7 +26,9 @@ export type Stage =
   | { kind: 'ended'; state: ClosingState; numberWrong: boolean; report: 'no' | 'sending' | 'sent' | 'failed' };
 
 /** Why an answer did not count; the sign-in waits on. */
-export type Problem = 'unreachable' | 'refused' | 'number needed' | 'verification needed';
+export type Problem = 'unreachable' | 'refused' | 'number needed' | Unverified;
+/** Why the person was not verified. */
+export type Unverified = 'cancelled' | 'impossible' | 'not accepted' | 'not set up';
 
 export interface SignIn {
   holder: Holder;
@@ -105,7 +108,12 @@ async function clearNotice(id: string): Promise<void> {
 
 /** Asks the server what waits, for one account. */
 export async function check(holder: Holder): Promise<void> {
-  const listed = readChallenges(await call(holder, 'GET', 'challenges'));
+  const { deviceId } = holder.account;
+  const known = holderOf(deviceId)?.account.credentialId ?? null;
+  const { challenges: listed, credentialId } = readChallenges(await call(holder, 'GET', 'challenges'));
+  // What was set up or taken away meanwhile is newer than this answer.
+  const unchanged = (holderOf(deviceId)?.account.credentialId ?? null) === known;
+  if (unchanged && credentialId !== known) await update(deviceId, { credentialId });
   for (const wire of listed) await take(holder.account.deviceId, wire);
   for (const { challenge, stage } of signIns.value.filter((signIn) => signIn.holder.account.deviceId === holder.account.deviceId)) {
     if ((stage.kind !== 'waiting' && stage.kind !== 'code') || listed.some(({ id }) => id === challenge.id)) continue;
@@ -137,13 +145,13 @@ export async function lookUp(id: string): Promise<ClosingState | null> {
 }
 
 /** Answers a sign-in. The same octets are sent again until an answer comes: the server counts them once. */
-export async function answer(id: string, decision: Decision, number: string | null = null): Promise<void> {
+export async function answer(id: string, decision: Decision, number: string | null = null, unverified = false): Promise<void> {
   const signIn = find(id);
   if (signIn === undefined || (signIn.stage.kind !== 'waiting' && signIn.stage.kind !== 'code')) return;
   const before = signIn.stage;
   setStage(id, { kind: 'sending', decision });
   try {
-    const result = await send(signIn, decision, number);
+    const result = await send(signIn, decision, number, unverified);
     if (result.state === 'code_shown') setStage(id, { kind: 'code', code: result.code, problem: null });
     else end(id, result.state, decision === 'deny_report');
   } catch (error) {
@@ -152,7 +160,12 @@ export async function answer(id: string, decision: Decision, number: string | nu
       const state = String(error.problem.state);
       if (isClosing(state)) return end(id, state, false);
     }
+    // It may have ended while the person was being asked.
+    if (find(id)?.stage.kind === 'ended') return;
     if (clock.now() >= signIn.challenge.context.expiresAt) return end(id, 'expired', false);
+    if (error instanceof RefusedError && error.code === 'user_verification_unsupported') {
+      await update(signIn.holder.account.deviceId, { credentialId: null });
+    }
     setStage(id, { ...before, problem: problemOf(error) });
   }
 }
@@ -165,9 +178,11 @@ function end(id: string, state: ClosingState, reported: boolean, numberWrong = f
 
 function problemOf(error: unknown): Problem {
   if (error instanceof UnreachableError) return 'unreachable';
+  if (error instanceof UnverifiedError) return error.reason;
   if (!(error instanceof RefusedError)) return 'refused';
   if (error.code === 'number_required') return 'number needed';
-  return error.code.startsWith('user_verification') ? 'verification needed' : 'refused';
+  if (error.code === 'assertion_invalid') return 'not accepted';
+  return error.code.startsWith('user_verification') ? 'not set up' : 'refused';
 }
 
 /** Says "that was not me" after the end. */
@@ -185,9 +200,28 @@ export async function report(id: string): Promise<void> {
   }
 }
 
-async function send({ holder, challenge }: SignIn, decision: Decision, number: string | null) {
+/** How this device verifies its user; null where nobody asks for it, or it has not been set up. */
+export function credentialFor({ holder, challenge }: SignIn): string | null {
+  if (challenge.userVerification === 'none') return null;
+  return holderOf(holder.account.deviceId)?.account.credentialId ?? null;
+}
+
+async function send(signIn: SignIn, decision: Decision, number: string | null, unverified = false) {
+  const { holder, challenge } = signIn;
   if (holder.keys === null) throw new Error('no key');
-  const body = await decide(challenge, partiesOf(holder.account), holder.keys.device, decision, number, new Date().toISOString());
+  const { device } = holder.keys;
+  const credential = decision === 'verify' && !unverified ? credentialFor(signIn) : null;
+  const body = await untilEnded(challenge.id, (signal) =>
+    decide(
+      challenge,
+      partiesOf(holder.account),
+      device,
+      decision,
+      number,
+      new Date().toISOString(),
+      credential === null ? null : (octets) => verifyUser(credential, octets, challenge.context.expiresAt - clock.now(), signal),
+    ),
+  );
   for (let attempt = 0; ; attempt += 1) {
     try {
       return readDecisionAnswer(await call(holder, 'POST', `challenges/${challenge.id}/decision`, body));
@@ -198,6 +232,15 @@ async function send({ holder, challenge }: SignIn, decision: Decision, number: s
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
+}
+
+/** Takes a question to the person away when the sign-in ends. */
+async function untilEnded<T>(id: string, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const unwatch = signIns.watch(() => {
+    if (find(id)?.stage.kind === 'ended') over.abort();
+  });
+  return ask(over.signal).finally(unwatch);
 }
 
 hear((message) => {

@@ -11,6 +11,7 @@ import { syncPush } from './push';
 import { checkAll, isOver, signIns, waiting } from './requests';
 import { go, route } from './route';
 import { askServer } from './server';
+import { examineVerification } from './verification';
 import { listen } from './stream';
 import type { PendingActivation } from '../store/db';
 
@@ -21,7 +22,7 @@ export const unfinished = new Watched<{ pending: PendingActivation; problem: Act
 export async function start(): Promise<void> {
   takeLink();
   addEventListener('hashchange', takeLink);
-  await Promise.all([loadLanguage(), examineStorage(), recallClock().catch(() => undefined), load().catch(() => undefined)]);
+  await Promise.all([loadLanguage(), examineStorage(), examineVerification(), recallClock().catch(() => undefined), load().catch(() => undefined)]);
   signIns.watch(showWaiting);
   listen();
   void startWorker();

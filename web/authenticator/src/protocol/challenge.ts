@@ -1,9 +1,10 @@
 // A challenge becomes something to show only by way of `open`, and an answer only by way of `decide`.
 
-import { fromBase64url } from './bytes';
+import { type Bytes, fromBase64url, sha256 } from './bytes';
 import { type DeviceKey, type PublicJwk, sign, thumbprint, verifies } from './keys';
 import { type Context, type WireChallenge, readContext } from './messages';
 import { type Parties, type SignedChallenge, challengeOctets, decisionOctets } from './signed';
+import type { Assertion } from './webauthn';
 
 export const NUMBER_MODES = ['none', 'typed', 'code_to_phone'] as const;
 export type NumberMode = (typeof NUMBER_MODES)[number];
@@ -49,7 +50,10 @@ export async function open(wire: WireChallenge, parties: Parties, trusted: Publi
 
 export type Decision = 'verify' | 'deny' | 'deny_report';
 
-/** The body of a decision as it is sent, again and again if the answer is lost. */
+/**
+ * The body of a decision as it is sent, again and again if the answer is lost. `verifyUser` has the person verified for
+ * just these octets; without it the decision says that nobody was.
+ */
 export async function decide(
   challenge: Challenge,
   parties: Parties,
@@ -57,15 +61,18 @@ export async function decide(
   decision: Decision,
   number: string | null,
   deviceTime: string,
+  verifyUser: ((challenge: Bytes) => Promise<Assertion>) | null,
 ): Promise<string> {
-  const fields = { decision, number, userVerification: 'none', deviceTime };
-  const signature = await sign(key.privateKey, await decisionOctets(parties, challenge.signed, fields));
+  const fields = { decision, number, userVerification: verifyUser === null ? 'none' : 'webauthn', deviceTime };
+  const octets = await decisionOctets(parties, challenge.signed, fields);
+  const assertion = verifyUser === null ? null : await verifyUser(await sha256(octets));
+  const signature = await sign(key.privateKey, octets);
   return JSON.stringify({
     decision,
     number,
     user_verification: fields.userVerification,
     device_time: deviceTime,
-    assertion: null,
+    assertion,
     signature,
   });
 }

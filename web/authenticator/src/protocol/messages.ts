@@ -38,6 +38,14 @@ export interface WireChallenge {
   userVerification: string;
 }
 
+/** What a new credential is made with. */
+export interface Registration {
+  challenge: string;
+  userId: string;
+  /** COSE identifiers. */
+  algorithms: number[];
+}
+
 export interface Context {
   application: { id: string; name: string; kind: string };
   user: string;
@@ -158,8 +166,24 @@ export function readChallenge(value: unknown): WireChallenge {
   };
 }
 
-export function readChallenges(value: unknown): WireChallenge[] {
-  return list(object(value, 'challenges').challenges, 'challenges').map(readChallenge);
+export function readChallenges(value: unknown): { challenges: WireChallenge[]; credentialId: string | null } {
+  const listed = object(value, 'challenges');
+  return {
+    challenges: list(listed.challenges, 'challenges').map(readChallenge),
+    credentialId: textOrNull(listed.credential_id ?? null, 'credential_id'),
+  };
+}
+
+export function readRegistration(value: unknown): Registration {
+  const registration = object(value, 'registration');
+  return {
+    challenge: text(registration.challenge, 'challenge'),
+    userId: text(registration.user_id, 'user_id'),
+    algorithms: list(registration.algorithms, 'algorithms').map((algorithm) => {
+      if (typeof algorithm !== 'number') throw new UnreadableError('algorithms has something else than numbers');
+      return algorithm;
+    }),
+  };
 }
 
 /** Reads a context from the base64url of its octets, those that were hashed. */

@@ -19,6 +19,8 @@ export interface Account {
   deploymentId: string;
   signingKey: PublicJwk;
   totp: TotpSettings | null;
+  /** What verifies the person; accounts of before do not have it. */
+  credentialId?: string | null;
   addedAt: number;
   refused: Refusal | null;
 }

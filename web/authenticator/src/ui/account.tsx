@@ -8,6 +8,7 @@ import { dateAndTime, t, visible } from '../i18n';
 import { RefusedError } from '../protocol/client';
 import { useWatched } from '../store/state';
 import { Code, troubleOf } from './code';
+import { Confirm } from './confirm';
 import { Icon } from './icons';
 import { Go, Notice, Screen, announce } from './parts';
 
@@ -48,6 +49,7 @@ export function AccountScreen({ deviceId }: { deviceId: string }): JSX.Element {
       {holder.keys !== null && account.refused === null && (
         <>
           <Rename holder={holder} />
+          <Confirm holder={holder} />
           <Go to={`/accounts/${deviceId}/history`} class="choice">
             <Icon name="clock" />
             <span>

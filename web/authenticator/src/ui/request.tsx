@@ -2,12 +2,14 @@ import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Decision } from '../protocol/challenge';
 import type { ClosingState } from '../protocol/messages';
-import { holders } from '../app/accounts';
+import { holderOf, holders } from '../app/accounts';
 import { clock } from '../app/clock';
-import { type Problem, type SignIn, answer, checkAll, find, lookUp, report, signIns, waiting } from '../app/requests';
+import { type Problem, type SignIn, answer, checkAll, credentialFor, find, lookUp, report, signIns, waiting } from '../app/requests';
 import { go } from '../app/route';
 import { type Key, t, timeOfDay, visible } from '../i18n';
 import { useWatched } from '../store/state';
+import { available } from '../app/verification';
+import { SetUp } from './confirm';
 import { Icon, type IconName } from './icons';
 import { announce, useHeading, useNow } from './parts';
 
@@ -62,7 +64,9 @@ function Question({ signIn }: { signIn: SignIn }): JSX.Element {
   const numberBox = useRef<HTMLInputElement>(null);
   const [numberMissing, setNumberMissing] = useState(false);
   const denyFirst = context.recentApproval !== null;
-  const unable = challenge.userVerification === 'required';
+  useWatched(holders);
+  const unable = challenge.userVerification === 'required' && credentialFor(signIn) === null;
+  const unverified = challenge.userVerification === 'preferred' && (problem === 'cancelled' || problem === 'impossible' || problem === 'not accepted');
   const typed = challenge.numberMode === 'typed';
 
   useEffect(() => {
@@ -70,7 +74,7 @@ function Question({ signIn }: { signIn: SignIn }): JSX.Element {
     announce(t('request_announce', { application: visible(context.application.name) }));
   }, []);
 
-  const give = (decision: Decision) => {
+  const give = (decision: Decision, without = false) => {
     if (!steady) return;
     const wanted = typed && decision === 'verify' ? number.replaceAll(/\s/g, '') : null;
     if (wanted !== null && !/^\d{1,16}$/.test(wanted)) {
@@ -78,7 +82,7 @@ function Question({ signIn }: { signIn: SignIn }): JSX.Element {
       numberBox.current?.focus();
       return;
     }
-    void answer(challenge.id, decision, wanted);
+    void answer(challenge.id, decision, wanted, without);
   };
   const button = (decision: Decision, kind: string, text: Key) => (
     <button
@@ -114,7 +118,7 @@ function Question({ signIn }: { signIn: SignIn }): JSX.Element {
           </div>
         )}
         <Facts signIn={signIn} />
-        {unable && <p class="banner">{t('cannot_verify_user')}</p>}
+        {unable && <SetUpFirst signIn={signIn} />}
         {typed && !unable && (
           <label class="number">
             {t('number_label')}
@@ -143,8 +147,28 @@ function Question({ signIn }: { signIn: SignIn }): JSX.Element {
           {button('deny', 'deny', 'deny')}
           {button('deny_report', 'report', 'not_me')}
           {denyFirst && verify}
+          {unverified && (
+            <button type="button" class="answer" aria-disabled={!steady} onClick={() => give('verify', true)}>
+              {t('verify_without')}
+            </button>
+          )}
         </div>
       </main>
+    </div>
+  );
+}
+
+/** The application asks for a verified person, and this account has nothing yet to verify one with. */
+function SetUpFirst({ signIn }: { signIn: SignIn }): JSX.Element {
+  const can = useWatched(available);
+  const holder = holderOf(signIn.holder.account.deviceId) ?? signIn.holder;
+  return (
+    <div class="banner">
+      <Icon name="alert" />
+      <div>
+        <p>{t(can ? 'verification_needed' : 'verification_unavailable')}</p>
+        {can && <SetUp holder={holder} />}
+      </div>
     </div>
   );
 }
@@ -216,7 +240,10 @@ const PROBLEMS: Record<Problem, Key> = {
   unreachable: 'answer_unreachable',
   refused: 'answer_refused',
   'number needed': 'number_missing',
-  'verification needed': 'cannot_verify_user',
+  cancelled: 'verification_cancelled',
+  impossible: 'verification_impossible',
+  'not accepted': 'verification_not_accepted',
+  'not set up': 'verification_needed',
 };
 
 function ProblemLine({ problem }: { problem: Problem | null }): JSX.Element {
