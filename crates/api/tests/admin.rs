@@ -303,7 +303,7 @@ async fn a_resource_has_networks_that_are_nobody_elses() {
     }
     server.done("POST", "resources", add("vpn", json!(["10.0.0.0/24", "2001:db8::/64", "10.0.0.0/24"]))).await;
     let said = server.refused("POST", "resources", add("gate", json!(["10.0.0.0/24"])), AdminCode::NetworkInUse).await;
-    assert!(said.contains("resource vpn"), "{said}");
+    assert!(said.contains("client vpn"), "{said}");
     // A narrower one is another client's: the narrowest network decides.
     server.done("POST", "resources", add("gate", json!(["10.0.0.7"]))).await;
     server.done("PATCH", "resources/gate", json!({"clients": ["10.0.0.7", "10.0.0.8"]})).await;
@@ -880,4 +880,178 @@ async fn upstreams_are_added_changed_and_removed_and_no_secret_comes_out() {
     server.done("DELETE", "upstreams/NPS", Value::Null).await;
     assert_eq!(server.last().await.0, "upstream.removed");
     server.refused("DELETE", "upstreams/nps", Value::Null, AdminCode::UpstreamUnknown).await;
+}
+
+const LONG_SECRETS: [&str; 3] = ["canary secret of client 1", "canary secret of client 2", "canary secret of client 3"];
+
+#[tokio::test]
+async fn s47_s87_a_resource_has_several_clients_each_with_its_own_secret() {
+    let server = Server::new().await;
+    let vpn = json!({"name": "vpn", "clients": ["192.0.2.1"], "secret": LONG_SECRETS[0]});
+    let made = server.done("POST", "resources", vpn).await;
+    assert_eq!(made["client_names"], json!(["vpn"]));
+    let new = |more: Value| {
+        let mut body =
+            json!({"name": "vpn-berlin", "addresses": ["192.0.2.2"], "resource": "VPN", "secret": LONG_SECRETS[1]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (bad, code) in [
+        (json!({"name": "Vpn"}), AdminCode::ClientExists),
+        (json!({"name": ""}), AdminCode::NameInvalid),
+        (json!({"resource": "nothing"}), AdminCode::ResourceUnknown),
+        (json!({"addresses": ["192.0.2.1"]}), AdminCode::NetworkInUse),
+        (json!({"addresses": []}), AdminCode::NetworkRefused),
+        (json!({"addresses": ["somewhere"]}), AdminCode::NetworkRefused),
+        (json!({"secret": LONG_SECRETS[0]}), AdminCode::SecretInUse),
+        (json!({"secret": "short"}), AdminCode::SecretRefused),
+        (json!({"secret": null}), AdminCode::SecretRefused),
+        (json!({"generate_secret": true}), AdminCode::SecretRefused),
+    ] {
+        server.refused("POST", "clients", new(bad), code).await;
+    }
+    let records = server.site.audit().await.len();
+    let made = server.done("POST", "clients", new(json!({}))).await;
+    assert_eq!(made["resource"], "vpn");
+    assert_eq!(server.site.audit().await.len(), records + 1);
+    let (event, detail) = server.last().await;
+    assert_eq!(
+        (event.as_str(), &detail["before"], &detail["after"]["secret"]),
+        ("client.added", &Value::Null, &json!("(set)"))
+    );
+
+    let shown = server.done("GET", "resources/vpn", Value::Null).await;
+    assert_eq!(
+        (&shown["client_names"], &shown["clients"]),
+        (&json!(["vpn", "vpn-berlin"]), &json!(["192.0.2.1/32", "192.0.2.2/32"]))
+    );
+    // What is a client's is now said of one of them.
+    let which =
+        server.refused("PATCH", "resources/vpn", json!({"generate_secret": true}), AdminCode::ClientUnknown).await;
+    assert!(which.contains("client set"), "{which}");
+    let renamed = server.done("PATCH", "resources/vpn", json!({"name": "VPN", "answer_by": 30})).await;
+    assert_eq!((&renamed["client_names"], &renamed["answer_by"]), (&json!(["vpn", "vpn-berlin"]), &json!(30)));
+
+    server
+        .done("PATCH", "clients/vpn-berlin", json!({"require_message_authenticator": false, "secret": LONG_SECRETS[2]}))
+        .await;
+    let (event, detail) = server.last().await;
+    assert_eq!(
+        (event.as_str(), &detail["before"]["secret"], &detail["after"]["secret"]),
+        ("client.changed", &json!("(set)"), &json!("(replaced)"))
+    );
+    let records = server.site.audit().await.len();
+    let same = server.done("PATCH", "clients/VPN-Berlin", json!({"resource": "vpn"})).await;
+    assert!(same["warnings"].to_string().contains("CVE-2024-3596"), "{same}");
+    assert_eq!(server.site.audit().await.len(), records);
+    server.refused("PATCH", "clients/vpn-berlin", json!({"name": "vpn"}), AdminCode::ClientExists).await;
+    server.refused("PATCH", "clients/nobody", json!({"name": "x"}), AdminCode::ClientUnknown).await;
+
+    let all = server.done("GET", "clients", Value::Null).await.to_string();
+    let one = server.done("GET", "clients/vpn-berlin", Value::Null).await.to_string();
+    server.done("DELETE", "clients/vpn-berlin", Value::Null).await;
+    assert_eq!(server.last().await.0, "client.removed");
+    server.refused("GET", "clients/vpn-berlin", Value::Null, AdminCode::ClientUnknown).await;
+    let audit = format!("{:?}", server.site.audit().await);
+    for secret in LONG_SECRETS {
+        assert!(![&all, &one, &audit].iter().any(|text| text.contains(secret)), "a secret is shown");
+    }
+    // The last one goes with its resource, renamed along with it.
+    server.done("PATCH", "resources/vpn", json!({"name": "remote"})).await;
+    let renamed = server.done("PATCH", "clients/vpn", json!({"name": "remote"})).await;
+    assert_eq!((&renamed["name"], &renamed["resource"]), (&json!("remote"), &json!("remote")));
+    let again = server.done("PATCH", "resources/remote", json!({"name": "away"})).await;
+    assert_eq!(again["client_names"], json!(["away"]));
+    server.done("DELETE", "resources/away", Value::Null).await;
+    assert_eq!(server.done("GET", "clients", Value::Null).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_rule_leads_to_what_asks_as_much_or_more_now_and_after_every_change() {
+    let server = Server::new().await;
+    server.done("POST", "directories", corp()).await;
+    let nps = json!({"name": "gateway", "clients": ["192.0.2.1"], "secret": LONG_SECRETS[0], "primary": "none", "directory": "corp"});
+    server.done("POST", "resources", nps).await;
+    // Without a client of its own.
+    let alone = json!({"name": "vpn", "primary": "directory", "directory": "corp"});
+    let made = server.done("POST", "resources", alone).await;
+    assert_eq!((&made["clients"], &made["client_names"]), (&json!([]), &json!([])));
+    let secret = json!({"name": "x", "secret": LONG_SECRETS[1]});
+    server.refused("POST", "resources", secret, AdminCode::NetworkRefused).await;
+    server.done("POST", "resources", json!({"name": "local", "primary": "local"})).await;
+
+    let rules = |texts: &[&str]| json!({"rules": texts});
+    for (bad, said) in [
+        ("NAS-Identifier = vpn1", "ATTRIBUTE = VALUE -> RESOURCE"),
+        ("vpn1 -> vpn", "ATTRIBUTE = VALUE -> RESOURCE"),
+        ("User-Name = alice -> vpn", "not by User-Name"),
+        ("NAS-Port-Type = Tin -> vpn", "Virtual"),
+        ("NAS-Identifier = a\u{7} -> vpn", "control"),
+        ("NAS-Identifier = vpn1 -> local", "first factor"),
+    ] {
+        let detail = server.refused("PATCH", "clients/gateway", rules(&[bad]), AdminCode::RuleRefused).await;
+        assert!(detail.contains(said), "{bad}: {detail}");
+    }
+    server
+        .refused("PATCH", "clients/gateway", rules(&["NAS-Identifier = a -> nothing"]), AdminCode::ResourceUnknown)
+        .await;
+    let good =
+        rules(&["nas-identifier=vpn1->VPN", "NAS-Port-Type = 19 -> gateway", "NAS-IP-Address = 10.0.0.0/8 -> vpn"]);
+    let changed = server.done("PATCH", "clients/gateway", good).await;
+    let shown = [
+        "NAS-Identifier = vpn1 -> vpn",
+        "NAS-Port-Type = Wireless-802.11 -> gateway",
+        "NAS-IP-Address = 10.0.0.0/8 -> vpn",
+    ];
+    assert_eq!(changed["rules"], json!(shown));
+    // What is shown can be written.
+    assert_eq!(server.done("PATCH", "clients/gateway", rules(&shown)).await["rules"], json!(shown));
+
+    // Neither end may be changed so that a rule would weaken.
+    for (path, change) in [
+        ("resources/vpn", json!({"primary": "local"})),
+        ("resources/gateway", json!({"allow_groups": ["GG-VPN"]})),
+        ("resources/gateway", json!({"retries": "collide"})),
+        ("clients/gateway", json!({"resource": "local"})),
+    ] {
+        let detail = server.refused("PATCH", path, change, AdminCode::RuleRefused).await;
+        assert!(detail.contains("gateway"), "{detail}");
+    }
+    server.done("PATCH", "resources/vpn", json!({"allow_groups": ["GG-VPN"], "retries": "collide"})).await;
+    server.done("PATCH", "resources/gateway", json!({"allow_groups": ["GG-VPN"], "retries": "collide"})).await;
+    let detail = server.refused("DELETE", "resources/vpn", Value::Null, AdminCode::ResourceInUse).await;
+    assert!(detail.contains("client set gateway"), "{detail}");
+    server.done("PATCH", "clients/gateway", rules(&[])).await;
+    let (_, detail) = server.last().await;
+    assert_eq!((&detail["before"]["rules"], &detail["after"]["rules"]), (&json!(shown), &json!([])));
+    server.done("DELETE", "resources/vpn", Value::Null).await;
+}
+
+#[tokio::test]
+async fn reply_attributes_and_charset_are_read_and_shown_alike() {
+    let server = Server::new().await;
+    server.done("POST", "directories", corp()).await;
+    let reply = json!(["Session-Timeout = 28800", "GG-VPN -> Class = admins", "GG-None -> Class = 0x00ff"]);
+    let new = json!({
+        "name": "vpn", "clients": ["192.0.2.1"], "secret": LONG_SECRETS[0], "primary": "directory", "directory": "corp",
+        "reply": reply, "charset": "windows-1252",
+    });
+    let made = server.done("POST", "resources", new).await;
+    assert_eq!((&made["reply"], &made["charset"]), (&reply, &json!("windows-1252")));
+    assert!(made["warnings"].to_string().contains("GG-None"), "{made}");
+    for (bad, code) in [
+        (json!({"reply": ["Fliter-Id = a"]}), AdminCode::ReplyRefused),
+        (json!({"reply": ["User-Password = a"]}), AdminCode::ReplyRefused),
+        (json!({"reply": ["Session-Timeout = soon"]}), AdminCode::ReplyRefused),
+        (json!({"charset": "latin-1"}), AdminCode::Malformed),
+        (json!({"primary": "none", "directory": ""}), AdminCode::PrimaryRefused),
+    ] {
+        server.refused("PATCH", "resources/vpn", bad, code).await;
+    }
+    let changed = server.done("PATCH", "resources/vpn", json!({"reply": [], "charset": "utf-8"})).await;
+    assert_eq!((&changed["reply"], &changed["charset"]), (&json!([]), &json!("utf-8")));
+    let (event, detail) = server.last().await;
+    assert_eq!(event, "resource.changed");
+    assert_eq!(detail["before"]["reply"][1]["group"], "GG-VPN");
+    assert!(detail["before"].get("secret").is_none(), "nothing is said of a client that was not touched");
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod clients;
+
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -9,6 +11,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
+pub(crate) use self::clients::{AddClient, ClientCommand, ClientName, SetClient};
 use crate::{
     commands, demo, doctor,
     logging::LogFormat,
@@ -69,6 +72,9 @@ enum Command {
     /// Resources, which logins are for: add, list, show, set, remove
     #[command(subcommand)]
     Resource(ResourceCommand),
+    /// RADIUS clients, which send the logins: add, list, show, set, remove
+    #[command(subcommand)]
+    Client(ClientCommand),
     /// Directories, which users come from: add, list, show, test, sync, set, remove
     #[command(subcommand)]
     Directory(DirectoryCommand),
@@ -281,7 +287,8 @@ pub(crate) struct ResourceName {
 }
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]).required(true))]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]).conflicts_with("no_client"))]
+#[command(group = ArgGroup::new("who").args(["clients", "no_client"]).required(true))]
 pub(crate) struct AddResource {
     #[command(flatten)]
     pub(crate) resource: ResourceName,
@@ -289,8 +296,11 @@ pub(crate) struct AddResource {
     #[arg(long, value_enum, default_value = "radius")]
     pub(crate) kind: Kind,
     /// Address or network that its RADIUS packets come from; may be given several times
-    #[arg(long = "client", value_name = "ADDR[/PREFIX]", required = true)]
+    #[arg(long = "client", value_name = "ADDR[/PREFIX]", requires = "secret")]
     pub(crate) clients: Vec<String>,
+    /// It has no client of its own: rules of other clients lead to it
+    #[arg(long)]
+    pub(crate) no_client: bool,
     /// Read the shared secret from standard input; one newline at its end is not part of it
     #[arg(long)]
     pub(crate) secret_stdin: bool,
@@ -308,6 +318,13 @@ pub(crate) struct AddResource {
     /// [default: everybody in the directory]
     #[arg(long = "allow-group", value_name = "GROUP")]
     pub(crate) allow_groups: Vec<String>,
+    /// Attribute of an Access-Accept, as 'Filter-Id = staff', or for members of a group of the directory as
+    /// 'GROUP -> Class = admins'; may be given several times
+    #[arg(long = "reply", value_name = "[GROUP -> ]ATTRIBUTE = VALUE")]
+    pub(crate) reply: Vec<String>,
+    /// How its client writes names and passwords
+    #[arg(long, value_enum)]
+    pub(crate) charset: Option<Charset>,
     /// Take packets without Message-Authenticator: only for clients that cannot send it, on a trusted network
     #[arg(long)]
     pub(crate) no_require_message_authenticator: bool,
@@ -327,7 +344,7 @@ pub(crate) struct AddResource {
 #[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
     "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory",
-    "allow_groups", "allow_all_groups", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
+    "allow_groups", "allow_all_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
     "user_verification",
 ]))]
 pub(crate) struct SetResource {
@@ -360,6 +377,16 @@ pub(crate) struct SetResource {
     /// Let everybody in the directory log on
     #[arg(long, conflicts_with = "allow_groups")]
     pub(crate) allow_all_groups: bool,
+    /// Attribute of an Access-Accept, instead of all before, as 'Filter-Id = staff', or for members of a group of the
+    /// directory as 'GROUP -> Class = admins'; may be given several times
+    #[arg(long = "reply", value_name = "[GROUP -> ]ATTRIBUTE = VALUE")]
+    pub(crate) reply: Vec<String>,
+    /// Add no attributes to an Access-Accept
+    #[arg(long, conflicts_with = "reply")]
+    pub(crate) no_reply: bool,
+    /// How its client writes names and passwords
+    #[arg(long, value_enum)]
+    pub(crate) charset: Option<Charset>,
     /// Drop packets without Message-Authenticator
     #[arg(long, conflicts_with = "no_require_message_authenticator")]
     pub(crate) require_message_authenticator: bool,
@@ -378,10 +405,10 @@ pub(crate) struct SetResource {
 }
 
 macro_rules! words {
-    ($name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+    ($name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)* }) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
         pub(crate) enum $name {
-            $($(#[$doc])* $variant,)*
+            $($(#[$about])* $variant,)*
         }
 
         impl $name {
@@ -402,6 +429,14 @@ words!(DirectoryKind {
     Ldap = "ldap",
 });
 words!(UserVerification { Off = "off", Preferred = "preferred", Required = "required", });
+words!(Charset {
+    /// As RFC 2865 says
+    #[value(name = "utf-8")]
+    Utf8 = "utf-8",
+    /// Latin-1, with what Windows adds to it
+    #[value(name = "windows-1252")]
+    Windows1252 = "windows-1252",
+});
 words!(Retries { Join = "join", Collide = "collide", });
 
 #[derive(Subcommand)]
@@ -732,6 +767,7 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
             Command::Activation(command) => commands::activation::run(command, folder, output).await?,
             Command::Device(command) => commands::device::run(command, folder, output).await?,
             Command::Resource(command) => commands::resource::run(command, folder, output).await?,
+            Command::Client(command) => commands::client::run(command, folder, output).await?,
             Command::Directory(command) => commands::directory::run(command, folder, output).await?,
             Command::Backup { file } => commands::backup::run(&file, folder, output).await?,
             Command::Restore(what) => commands::restore::run(what, folder, output).await?,

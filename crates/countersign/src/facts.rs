@@ -14,7 +14,7 @@ use countersign_api::admin::{
     status::{Facts, Finding, PushAnswer, ServerFacts},
     upstreams::{TrialLogin, UpstreamServerView, UpstreamStep},
 };
-use countersign_desk::Desk;
+use countersign_desk::{Desk, Route};
 use countersign_domain::{DeviceId, Directory, Secret, SyncRule, Upstream, UpstreamId};
 use countersign_radius::{
     AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
@@ -253,8 +253,8 @@ impl Program {
             out.push(Finding::note(
                 "radius",
                 format!(
-                    "{} packets came from addresses that belong to no resource, and were dropped; the log names them. \
-                     `countersign resource set NAME --client …` adds an address",
+                    "{} packets came from addresses that belong to no client, and were dropped; the log names them. \
+                     `countersign client set NAME --address …` adds an address",
                     counts.unknown_source
                 ),
             ));
@@ -263,11 +263,22 @@ impl Program {
             out.push(Finding::note("radius", format!("{} datagrams were no RADIUS packets", counts.malformed)));
         }
         for seat in self.desk.resources().borrow().seats() {
+            out.extend(seat.routes.iter().filter_map(|Route { rule, to }| {
+                let (name, why) = (&seat.client.name, to.as_ref().err()?);
+                let (attribute, value) = (rule.attribute.as_str(), &rule.value);
+                Some(Finding::wrong(
+                    "radius",
+                    format!(
+                        "{name}: the rule {attribute} = {value} {why}. What it fits is refused: `countersign client set {name} \
+                         --match …`"
+                    ),
+                ))
+            }));
             let seen = Seen {
                 resource: &seat.resource,
+                client: &seat.client,
                 counts: self.figures.client(seat.client.id),
                 waits: self.figures.waits(seat.client.id),
-                require_message_authenticator: seat.client.require_message_authenticator,
             };
             out.extend(seen.findings());
         }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use countersign_api::admin::status::Finding;
-use countersign_domain::Resource;
+use countersign_domain::{RadiusClient, Resource};
 use countersign_radius_server::{ClientCounts, Waits};
 
 const ABOUT: &str = "radius";
@@ -12,47 +12,44 @@ const NPS_PATIENCE: Duration = Duration::from_secs(3);
 /// Fewer prove nothing: a user may have closed the window, and a cable may have been pulled.
 const ENOUGH: u64 = 3;
 
-/// Everything that was seen of one client of a resource.
+/// Everything that was seen of one client.
 pub(crate) struct Seen<'a> {
+    /// Its own resource.
     pub(crate) resource: &'a Resource,
+    pub(crate) client: &'a RadiusClient,
     pub(crate) counts: ClientCounts,
     pub(crate) waits: Waits,
-    pub(crate) require_message_authenticator: bool,
 }
 
 impl Seen<'_> {
     /// What should be known, each with what to do.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let found = [self.other_secret(), self.no_message_authenticator(), self.waiting(), self.begins_anew()];
-        found
-            .into_iter()
-            .flatten()
-            .map(|text| Finding::note(ABOUT, format!("{}: {text}", self.resource.name)))
-            .collect()
+        found.into_iter().flatten().map(|text| Finding::note(ABOUT, format!("{}: {text}", self.client.name))).collect()
     }
 
     fn other_secret(&self) -> Option<String> {
-        let (name, count) = (&self.resource.name, self.counts.bad_authenticator);
+        let (name, count) = (&self.client.name, self.counts.bad_authenticator);
         (count > 0).then(|| {
             format!(
                 "{count} packets with another shared secret than ours. If logins there go unanswered, set the same on both \
-                 sides: `countersign resource set {name} --secret-stdin`"
+                 sides: `countersign client set {name} --secret-stdin`"
             )
         })
     }
 
     fn no_message_authenticator(&self) -> Option<String> {
-        let (name, count) = (&self.resource.name, self.counts.missing_message_authenticator);
+        let (name, count) = (&self.client.name, self.counts.missing_message_authenticator);
         let dropped = || {
             format!(
                 "{count} packets without Message-Authenticator were dropped. Switch it on in the client or update it \
                  (CVE-2024-3596; on NPS in the properties of the remote RADIUS server, \"Request must contain the message \
-                 authenticator attribute\"); if it cannot, and only on a trusted network: `countersign resource set {name} \
+                 authenticator attribute\"); if it cannot, and only on a trusted network: `countersign client set {name} \
                  --no-require-message-authenticator`"
             )
         };
         let taken = || format!("{count} packets without Message-Authenticator were taken, as it is set");
-        (count > 0).then(|| if self.require_message_authenticator { dropped() } else { taken() })
+        (count > 0).then(|| if self.client.require_message_authenticator { dropped() } else { taken() })
     }
 
     /// A client that asks again too soon or gives up too soon: one of the two is told, the worse first.
@@ -108,8 +105,7 @@ mod tests {
         let answer_by = Duration::from_secs(answer_by);
         let (resource, client) = site.rows(NewResource { name: "gw", answer_by, ..NewResource::default() });
         let waits = Waits::of(intervals.iter().copied().map(Duration::from_secs), Duration::from_secs(longest));
-        let require_message_authenticator = client.require_message_authenticator;
-        let seen = Seen { resource: &resource, counts, waits, require_message_authenticator };
+        let seen = Seen { resource: &resource, client: &client, counts, waits };
         seen.findings().into_iter().map(|finding| finding.text).collect()
     }
 

@@ -308,6 +308,46 @@ fn users_activations_resources_and_audit_from_beginning_to_end() {
 }
 
 #[test]
+fn s47_clients_and_reply_attributes_are_set_and_shown() {
+    let folder = Folder::new();
+    let server = folder.start();
+    let alone = folder.ask(&["resource", "add", "strict", "--no-client", "--primary", "local"], "");
+    assert_eq!(alone["client_names"], Value::Array(Vec::new()));
+    let reply = ["--reply", "Session-Timeout = 28800", "--reply", "cisco-avpair = shell:priv-lvl=15"];
+    let add = ["resource", "add", "open", "--client", "10.0.0.1", "--secret-stdin", "--primary", "none"];
+    let made =
+        folder.ask(&[&add[..], &reply, &["--charset", "windows-1252"]].concat(), "canary-secret of the first one");
+    assert_eq!(made["reply"], serde_json::json!(["Session-Timeout = 28800", "Cisco-AVPair = shell:priv-lvl=15"]));
+    let shown = folder.done(&["resource", "show", "open"], "");
+    assert!(shown.contains("Cisco-AVPair = shell:priv-lvl=15") && shown.contains("windows-1252"), "{shown}");
+    let said = folder.refused(&["resource", "set", "open", "--reply", "Fliter-Id = staff"], "");
+    assert!(said.contains("did you mean Filter-Id?"), "{said}");
+    let none = folder.ask(&["resource", "set", "open", "--no-reply"], "");
+    assert_eq!(none["reply"], Value::Array(Vec::new()));
+
+    let rule = ["--match", "NAS-Identifier = vpn1 -> strict"];
+    let further = ["client", "add", "second", "--address", "10.0.0.2", "--resource", "open", "--generate-secret"];
+    let made = folder.ask(&[&further[..], &rule].concat(), "");
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    assert_eq!((secret.len(), &made["rules"][0]), (32, &"NAS-Identifier = vpn1 -> strict".into()));
+    for arguments in [&["client", "show", "second"][..], &["client", "list"], &["client", "list", "--json"]] {
+        let shown = folder.done(arguments, "");
+        assert!(shown.contains("10.0.0.2/32") && !shown.contains(&secret) && !shown.contains("canary"), "{shown}");
+    }
+    let back = ["client", "set", "second", "--resource", "strict", "--match", "NAS-Port-Type = Virtual -> open"];
+    let said = folder.refused(&back, "");
+    assert!(said.contains("let in more easily") && said.contains("first factor"), "{said}");
+    let said = folder.refused(&["resource", "remove", "strict"], "");
+    assert!(said.contains("client set second"), "{said}");
+    assert_eq!(folder.ask(&["client", "set", "second", "--no-match"], "")["rules"], Value::Array(Vec::new()));
+    assert!(folder.done(&["client", "remove", "second"], "").contains("second is removed"));
+    assert!(folder.refused(&["client", "show", "second"], "").contains("client list"));
+    folder.done(&["resource", "remove", "strict"], "");
+    let log = server.stop().join("\n");
+    assert!(!log.contains(&secret) && !log.contains("canary-secret"), "{log}");
+}
+
+#[test]
 fn usage_errors_are_told_apart() {
     for arguments in [
         &[][..],
@@ -319,6 +359,10 @@ fn usage_errors_are_told_apart() {
         &["resource", "add", "x", "--client", "10.0.0.1", "--generate-secret", "--secret-stdin"],
         &["resource", "add", "x", "--client", "10.0.0.1", "--generate-secret", "--primary", "maybe"],
         &["resource", "set", "x"],
+        &["resource", "add", "x", "--no-client", "--generate-secret"],
+        &["resource", "add", "x"],
+        &["client", "add", "x", "--address", "10.0.0.1", "--generate-secret"],
+        &["client", "set", "x"],
         &["activation", "issue", "x", "--expires", "soon"],
         &["audit", "list", "--limit", "0"],
     ] {

@@ -47,8 +47,9 @@ impl Complaints {
         self.strangers.insert(source, now);
         warn!(
             nas.address = %source,
-            "{source} sent a RADIUS packet and belongs to no resource: if it is a client of yours, add it with \
-             `countersign resource add NAME --client {source}`, or to a resource with `countersign resource set`"
+            "{source} sent a RADIUS packet and belongs to no client: if it is one of yours, add it with \
+             `countersign resource add NAME --client {source}`, or `countersign client add NAME --address {source} \
+             --resource RESOURCE`"
         );
     }
 
@@ -56,7 +57,7 @@ impl Complaints {
         if self.is_due(now, Kind::Malformed, client) {
             let (source, name) = (source.to_canonical(), name(client));
             warn!(
-                nas.address = %source, resource.name = name, error = %fault,
+                nas.address = %source, client.name = name, error = %fault,
                 "a datagram from {source} is no RADIUS packet ({fault}): another protocol may be pointed at this port"
             );
         }
@@ -66,7 +67,7 @@ impl Complaints {
         if self.is_due(now, Kind::Malformed, client) {
             let (source, name) = (source.to_canonical(), name(client));
             warn!(
-                nas.address = %source, resource.name = name,
+                nas.address = %source, client.name = name,
                 "a request from {source} has a User-Password that is not 16 to 128 octets in blocks of 16 \
                  (RFC 2865 section 5.2) and was dropped: a password longer than 128 octets cannot be used with RADIUS"
             );
@@ -94,7 +95,7 @@ impl Complaints {
             RequestError::MessageAuthenticatorAbsent => format!(
                 "requests from {source} carry no Message-Authenticator and are dropped (CVE-2024-3596): update the \
                  client or switch the attribute on there (on NPS, \"Request must contain the message authenticator \
-                 attribute\"); only if it cannot send one, `countersign resource set {name} \
+                 attribute\"); only if it cannot send one, `countersign client set {name} \
                  --no-require-message-authenticator`"
             ),
             RequestError::MessageAuthenticatorInvalid if client.counters.proven.get() == 0 => {
@@ -116,14 +117,14 @@ impl Complaints {
                 format!("a request from {source} carries EAP-Message without Message-Authenticator and was dropped")
             }
         };
-        warn!(nas.address = %source, resource.name = name, "{text}");
+        warn!(nas.address = %source, client.name = name, "{text}");
     }
 
     pub(crate) fn full(&mut self, now: Instant, client: &Client, source: IpAddr, pending_of_client: usize) {
         if self.is_due(now, Kind::Full, client) {
             let (source, name) = (source.to_canonical(), name(client));
             warn!(
-                nas.address = %source, resource.name = name, pending_of_client,
+                nas.address = %source, client.name = name, pending_of_client,
                 "requests from {source} are dropped because too many logins are waiting ({pending_of_client} of this \
                  client): it is flooded or under attack, or the limit is too low for it"
             );
@@ -153,9 +154,9 @@ impl Complaints {
     }
 }
 
-/// The resource, as its administrator named it.
+/// The client, as its administrator named it.
 fn name(client: &Client) -> &str {
-    &client.seat.resource.name
+    &client.seat.client.name
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@ pub mod activations;
 pub mod audit;
 pub mod backups;
 pub mod checkpoints;
+pub mod clients;
 pub mod devices;
 pub mod directories;
 mod json;
 mod listen;
 mod problem;
 pub mod push;
+mod replies;
 pub mod resources;
 pub mod status;
 pub mod synchronisation;
@@ -143,6 +145,8 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/admin/v1/devices/{id}/resume", post(devices::resume))
         .route("/admin/v1/resources", get(resources::list).post(resources::add))
         .route("/admin/v1/resources/{name}", get(resources::show).patch(resources::set).delete(resources::remove))
+        .route("/admin/v1/clients", get(clients::list).post(clients::add))
+        .route("/admin/v1/clients/{name}", get(clients::show).patch(clients::set).delete(clients::remove))
         .route("/admin/v1/directories", get(directories::list).post(directories::add))
         .route(
             "/admin/v1/directories/{name}",

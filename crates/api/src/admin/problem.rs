@@ -48,6 +48,8 @@ codes! {
     DeviceUnknown = 404 "device_unknown" "There is no such device";
     /// Nothing has this name.
     ResourceUnknown = 404 "resource_unknown" "There is no such resource";
+    /// No client has this name, or the resource has several.
+    ClientUnknown = 404 "client_unknown" "There is no such client";
     /// No directory has this name.
     DirectoryUnknown = 404 "directory_unknown" "There is no such directory";
     /// No upstream has this name.
@@ -58,6 +60,10 @@ codes! {
     UserExists = 409 "user_exists" "There is such a user already";
     /// Something has this name already.
     ResourceExists = 409 "resource_exists" "There is such a resource already";
+    /// A rule of a client leads to the resource.
+    ResourceInUse = 409 "resource_in_use" "The resource is in use";
+    /// A client has this name already.
+    ClientExists = 409 "client_exists" "There is such a client already";
     /// Several users have this name.
     UserAmbiguous = 409 "user_ambiguous" "There are several such users";
     /// A directory has this name already.
@@ -92,6 +98,10 @@ codes! {
     SecretRefused = 422 "secret_refused" "The shared secret is refused";
     /// It is no network, or not one that a client can have.
     NetworkRefused = 422 "network_refused" "The network is refused";
+    /// It is no rule, or one that would let in more easily.
+    RuleRefused = 422 "rule_refused" "The rule is refused";
+    /// It is no attribute that can stand in an Access-Accept, or has no such value.
+    ReplyRefused = 422 "reply_refused" "The reply attribute is refused";
     /// It is not from 5 to 300 seconds.
     AnswerByRefused = 422 "answer_by_refused" "The answer-by time is refused";
     /// It is not more than nothing and at most 24 hours.

@@ -1,24 +1,27 @@
-//! Resources with their RADIUS client: list, add, show, set, remove. A shared secret goes in and never comes out, but
-//! for one that was generated here, once (S47).
+//! Resources: list, add, show, set, remove. One client can be added and set along with a resource; what else there is of
+//! clients is in `clients`.
 
-use core::time::Duration;
+mod fields;
+
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_domain::{
-    ClientId, Commit, DirectoryId, EventKind, HostileText, Network, Primary, RadiusClient, Resource, ResourceId,
+    Charset, ClientId, Commit, DirectoryId, EventKind, HostileText, Primary, RadiusClient, Resource, ResourceId,
     ResourceKind, Retries, Secret, UserVerification, Write,
 };
-use countersign_radius::{SecretPolicyError, SecretStrength, SharedSecret};
+use countersign_storage::CommitError;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::device::can_verify_users;
-
+pub(super) use self::fields::group;
+use self::fields::{answer_by, charset, goes_together, groups, primary, retries, verification, verification_word};
 use super::{
-    Actor, AdminApi, AdminCode, AdminProblem, check_shown,
+    Actor, AdminApi, AdminCode, AdminProblem, check_shown, clients,
     json::{Body, Name, answer, ok, secret},
+    replies,
 };
+use crate::device::can_verify_users;
 
 /// A resource as shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +32,11 @@ pub struct ResourceView {
     pub name: String,
     /// `radius`.
     pub kind: String,
-    /// Addresses and networks that its packets come from.
+    /// Addresses and networks that packets of its clients come from.
     pub clients: Vec<String>,
+    /// The clients whose own resource it is.
+    #[serde(default)]
+    pub client_names: Vec<String>,
     /// Who checks the first factor: `local`, `directory` or `none`.
     pub primary: String,
     /// Where its users are looked up; `null`: they are those who were added here.
@@ -39,7 +45,13 @@ pub struct ResourceView {
     /// Groups of the directory whose members may log on; empty: everybody in it.
     #[serde(default)]
     pub allow_groups: Vec<String>,
-    /// Whether packets without Message-Authenticator are dropped.
+    /// Attributes of an Access-Accept, `Name = value`, or `GROUP -> Name = value` for members of a group.
+    #[serde(default)]
+    pub reply: Vec<String>,
+    /// How names and passwords are written: `utf-8` or `windows-1252`.
+    #[serde(default)]
+    pub charset: String,
+    /// Whether packets without Message-Authenticator are dropped, by all of its clients.
     pub require_message_authenticator: bool,
     /// The client gives up after so many seconds.
     pub answer_by: u64,
@@ -70,6 +82,8 @@ pub(super) struct AddResource {
     name: String,
     #[serde(default)]
     kind: Option<String>,
+    /// None: it has no client of its own, and only rules of others lead to it.
+    #[serde(default)]
     clients: Vec<String>,
     #[serde(default, deserialize_with = "secret")]
     secret: Option<Secret>,
@@ -81,6 +95,10 @@ pub(super) struct AddResource {
     directory: Option<String>,
     #[serde(default)]
     allow_groups: Vec<String>,
+    #[serde(default)]
+    reply: Vec<String>,
+    #[serde(default)]
+    charset: Option<String>,
     #[serde(default)]
     require_message_authenticator: Option<bool>,
     #[serde(default)]
@@ -110,6 +128,10 @@ pub(super) struct SetResource {
     #[serde(default)]
     allow_groups: Option<Vec<String>>,
     #[serde(default)]
+    reply: Option<Vec<String>>,
+    #[serde(default)]
+    charset: Option<String>,
+    #[serde(default)]
     require_message_authenticator: Option<bool>,
     #[serde(default)]
     answer_by: Option<u64>,
@@ -119,7 +141,8 @@ pub(super) struct SetResource {
     user_verification: Option<String>,
 }
 
-type WithClients = (Resource, Vec<RadiusClient>);
+/// A resource, and the clients whose own it is.
+pub(super) type WithClients = (Resource, Vec<RadiusClient>);
 
 fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
     ResourceView {
@@ -127,9 +150,12 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         name: resource.name.clone(),
         kind: resource.kind.as_str().to_owned(),
         clients: clients.iter().flat_map(|client| &client.networks).map(ToString::to_string).collect(),
+        client_names: clients.iter().map(|client| client.name.clone()).collect(),
         primary: resource.primary.as_str().to_owned(),
         directory: api.directory_of(resource),
         allow_groups: resource.allow_groups.clone(),
+        reply: replies::texts(&resource.policy.reply),
+        charset: resource.policy.charset.as_str().to_owned(),
         require_message_authenticator: clients.iter().all(|client| client.require_message_authenticator),
         answer_by: resource.answer_by.as_secs(),
         retries: resource.retries.as_str().to_owned(),
@@ -138,20 +164,40 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
     }
 }
 
-/// What a record says of a resource; `secret` says what became of the secret.
-fn facts(api: &AdminApi, resource: &Resource, client: &RadiusClient, secret: &str) -> serde_json::Value {
-    json!({
+/// What a record says of a resource, and of the client that is added or set along with it; `secret` says what became of
+/// the client's secret.
+fn facts(api: &AdminApi, resource: &Resource, client: Option<&RadiusClient>, secret: &str) -> Value {
+    let mut facts = json!({
         "name": resource.name,
         "kind": resource.kind.as_str(),
-        "clients": client.networks,
-        "secret": secret,
         "primary": resource.primary.as_str(),
         "directory": api.directory_of(resource),
         "allow_groups": resource.allow_groups,
-        "require_message_authenticator": client.require_message_authenticator,
         "answer_by": resource.answer_by.as_secs(),
         "retries": resource.retries.as_str(),
-        "user_verification": verification_word(resource.policy.user_verification),
+    });
+    if let (Value::Object(policy), Some(facts)) = (json!(resource.policy), facts.as_object_mut()) {
+        facts.extend(policy);
+        facts.insert("user_verification".to_owned(), json!(verification_word(resource.policy.user_verification)));
+    }
+    if let (Some(client), Some(facts)) = (client, facts.as_object_mut()) {
+        facts.insert("client".to_owned(), json!(client.name));
+        facts.insert("clients".to_owned(), json!(client.networks));
+        facts.insert("secret".to_owned(), json!(secret));
+        facts.insert("require_message_authenticator".to_owned(), json!(client.require_message_authenticator));
+    }
+    facts
+}
+
+/// The resource with a name in any spelling.
+pub(super) fn named<'a>(name: &str, all: &'a [WithClients]) -> Result<&'a WithClients, AdminProblem> {
+    let folded = name.to_lowercase();
+    all.iter().find(|(resource, _)| resource.name.to_lowercase() == folded).ok_or_else(|| {
+        let name = HostileText::from(name);
+        AdminProblem::new(
+            AdminCode::ResourceUnknown,
+            format!("there is no resource {name}: `countersign resource list` shows all"),
+        )
     })
 }
 
@@ -181,6 +227,11 @@ impl AdminApi {
                 out.push(format!("group {group}: {fault}. Nobody can log on through it"));
             }
         }
+        for group in resource.policy.reply.iter().filter_map(|rule| rule.group.as_ref()) {
+            if let Err(fault) = self.facts.find_group(directory, group).await {
+                out.push(format!("group {group} of a reply attribute: {fault}. Nobody can log on until it is there"));
+            }
+        }
         Ok(out)
     }
 
@@ -194,239 +245,31 @@ impl AdminApi {
         })
     }
 
-    async fn resource(&self, name: &str) -> Result<WithClients, AdminProblem> {
-        let folded = name.to_lowercase();
-        let all = self.desk.store().resources().await?;
-        all.into_iter().find(|(resource, _)| resource.name.to_lowercase() == folded).ok_or_else(|| {
-            let name = HostileText::from(name);
-            AdminProblem::new(
-                AdminCode::ResourceUnknown,
-                format!("there is no resource {name}: `countersign resource list` shows all"),
-            )
-        })
-    }
-
-    /// Networks as written; none may be another resource's, for then nobody could say whose a packet is.
-    async fn networks(&self, texts: &[String], own: Option<ResourceId>) -> Result<Vec<Network>, AdminProblem> {
-        let mut networks = Vec::new();
-        for text in texts {
-            let network = network(text)?;
-            if !networks.contains(&network) {
-                networks.push(network);
-            }
-        }
-        if networks.is_empty() {
-            return Err(AdminProblem::new(
-                AdminCode::NetworkRefused,
-                "a resource needs the address of its client: --client 192.0.2.7 or --client 192.0.2.0/24",
-            ));
-        }
-        for (resource, clients) in self.desk.store().resources().await? {
-            if own == Some(resource.id) {
-                continue;
-            }
-            let theirs = clients.iter().flat_map(|client| &client.networks);
-            if let Some(taken) = theirs.into_iter().find(|network| networks.contains(network)) {
-                return Err(AdminProblem::new(
-                    AdminCode::NetworkInUse,
-                    format!(
-                        "{taken} is the client of resource {}: a packet from there can be for one resource only. Use a \
-                         narrower network, or `countersign resource set {} --client …` first",
-                        resource.name, resource.name
-                    ),
-                ));
-            }
-        }
-        Ok(networks)
-    }
-
-    /// The secret to use, the same as text if it was made here, and what is to be said about it.
-    pub(super) fn new_secret(&self, given: Option<Secret>, generate: bool) -> Result<Option<NewSecret>, AdminProblem> {
-        match (given, generate) {
-            (Some(_), true) => Err(AdminProblem::new(
-                AdminCode::SecretRefused,
-                "a secret was given and one is to be generated: choose one of the two",
-            )),
-            (Some(given), false) => checked(given).map(Some),
-            (None, true) => {
-                // 24 octets are 32 characters of base64url and 192 bits.
-                let made = countersign_device_protocol::encoding::encode(&self.desk.entropy().octets::<24>());
-                Ok(Some(NewSecret { secret: Secret::new(made.clone().into_bytes()), shown: Some(made), warning: None }))
-            }
-            (None, false) => Ok(None),
-        }
-    }
-
-    /// Explains why storage did not take a resource.
-    async fn refused(&self, resource: &Resource) -> AdminProblem {
+    /// Explains why storage did not take a resource, or the client along with it.
+    async fn refused(&self, resource: &Resource, client: Option<&RadiusClient>) -> AdminProblem {
         let folded = resource.name.to_lowercase();
         match self.desk.store().resources().await {
             Err(fault) => fault.into(),
-            Ok(all) => {
-                if all.iter().any(|(other, _)| other.id != resource.id && other.name.to_lowercase() == folded) {
-                    AdminProblem::new(
-                        AdminCode::ResourceExists,
-                        format!(
-                            "a resource {} exists already: choose another name, or change it with `countersign resource set`",
-                            resource.name
-                        ),
-                    )
-                } else {
-                    AdminProblem::new(
-                        AdminCode::SecretInUse,
-                        "another client has the same shared secret: each needs its own, so that one that leaks opens one \
-                         door only; --generate-secret makes one",
-                    )
-                }
+            Ok(all) if all.iter().any(|(other, _)| other.id != resource.id && other.name.to_lowercase() == folded) => {
+                AdminProblem::new(
+                    AdminCode::ResourceExists,
+                    format!(
+                        "a resource {} exists already: choose another name, or change it with `countersign resource set`",
+                        resource.name
+                    ),
+                )
             }
+            Ok(_) => match client {
+                Some(client) => self.client_refused(client).await,
+                None => AdminProblem::conflict(),
+            },
         }
     }
-}
-
-pub(super) struct NewSecret {
-    pub(super) secret: Secret,
-    pub(super) shown: Option<String>,
-    pub(super) warning: Option<String>,
-}
-
-fn checked(given: Secret) -> Result<NewSecret, AdminProblem> {
-    let refuse = |detail: String| Err(AdminProblem::new(AdminCode::SecretRefused, detail));
-    if given.is_empty() {
-        return refuse(
-            "the shared secret is empty: at least 16 octets are needed; --generate-secret makes a good one".to_owned(),
-        );
-    }
-    let warning = match SharedSecret::check_policy(given.expose()) {
-        Ok(SecretStrength::Recommended) => None,
-        Ok(SecretStrength::Short) => Some(
-            "the shared secret has fewer than 24 octets, which is less than recommended; --generate-secret makes one of 32"
-                .to_owned(),
-        ),
-        Err(fault @ (SecretPolicyError::WellKnown | SecretPolicyError::TooShort(_) | SecretPolicyError::Repetitive)) => {
-            return refuse(format!("{fault}: --generate-secret makes a good one"));
-        }
-    };
-    Ok(NewSecret { secret: given, shown: None, warning })
-}
-
-/// Reads an address or a network.
-fn network(text: &str) -> Result<Network, AdminProblem> {
-    let refuse = |detail: String| Err(AdminProblem::new(AdminCode::NetworkRefused, detail));
-    let shown = HostileText::from(text);
-    let parsed = text.parse::<Network>().or_else(|_| text.parse::<std::net::IpAddr>().map(Network::from));
-    let Ok(network) = parsed else {
-        return refuse(format!("{shown} is no address and no network: write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64"));
-    };
-    if network.trunc() != network {
-        return refuse(format!(
-            "{shown} has bits behind its prefix: write {} for the network, or {} for the one address",
-            network.trunc(),
-            network.addr()
-        ));
-    }
-    if matches!(network, Network::V6(v6) if v6.addr().to_ipv4_mapped().is_some()) {
-        return refuse(format!("{shown} is an IPv4 address in IPv6 form: write it as IPv4"));
-    }
-    Ok(network)
-}
-
-fn primary(word: &str) -> Result<Primary, AdminProblem> {
-    Primary::from_word(word).ok_or_else(|| {
-        AdminProblem::new(
-            AdminCode::Malformed,
-            format!("primary is local, directory, radius or none, not {}", HostileText::from(word)),
-        )
-    })
-}
-
-const fn verification_word(asks: UserVerification) -> &'static str {
-    match asks {
-        UserVerification::None => "off",
-        UserVerification::Preferred => "preferred",
-        UserVerification::Required => "required",
-    }
-}
-
-fn verification(word: &str) -> Result<UserVerification, AdminProblem> {
-    let all = [UserVerification::None, UserVerification::Preferred, UserVerification::Required];
-    all.into_iter().find(|asks| verification_word(*asks) == word).ok_or_else(|| {
-        let shown = HostileText::from(word);
-        AdminProblem::new(AdminCode::Malformed, format!("user verification is off, preferred or required, not {shown}"))
-    })
-}
-
-/// Names of groups, each once.
-fn groups(named: Vec<String>) -> Result<Vec<String>, AdminProblem> {
-    const MOST: usize = 32;
-    let mut out: Vec<String> = Vec::new();
-    for name in named {
-        let name = name.trim().to_owned();
-        if name.is_empty() || name.len() > 1024 || !name.chars().all(super::is_harmless) {
-            let shown = HostileText::from(name.as_str());
-            return Err(AdminProblem::new(AdminCode::NameInvalid, format!("{shown} is no name of a group")));
-        }
-        if !out.contains(&name) {
-            out.push(name);
-        }
-    }
-    if out.len() > MOST {
-        let text = format!("{} groups are more than {MOST}: make one in the directory that has them", out.len());
-        return Err(AdminProblem::new(AdminCode::NameInvalid, text));
-    }
-    Ok(out)
-}
-
-/// Who checks the password and where the users are must fit.
-fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
-    let refuse = |detail| Err(AdminProblem::new(AdminCode::PrimaryRefused, detail));
-    match (resource.primary, resource.directory) {
-        (Primary::Directory, None) => refuse("primary directory needs one: --directory NAME"),
-        (Primary::Local, Some(_)) => refuse(
-            "primary local checks passwords of users who were added here, who are in no directory: with --directory it is \
-             --primary directory, or --primary none where the client has checked the password",
-        ),
-        (Primary::Radius, _) if resource.upstream.is_none() => {
-            refuse("primary radius needs the servers that check the password: --upstream NAME")
-        }
-        (_, None) if !resource.allow_groups.is_empty() => refuse("groups are those of a directory: --directory NAME"),
-        _ => Ok(()),
-    }
-}
-
-fn retries(word: &str) -> Result<Retries, AdminProblem> {
-    Retries::from_word(word).ok_or_else(|| {
-        AdminProblem::new(AdminCode::Malformed, format!("retries is join or collide, not {}", HostileText::from(word)))
-    })
-}
-
-fn answer_by(seconds: u64) -> Result<Duration, AdminProblem> {
-    let span = Duration::from_secs(seconds);
-    if (Resource::ANSWER_BY_MIN..=Resource::ANSWER_BY_MAX).contains(&span) {
-        return Ok(span);
-    }
-    Err(AdminProblem::new(
-        AdminCode::AnswerByRefused,
-        format!(
-            "answer-by is {seconds} s: it must be from {} to {} seconds, and a little less than the client waits",
-            Resource::ANSWER_BY_MIN.as_secs(),
-            Resource::ANSWER_BY_MAX.as_secs()
-        ),
-    ))
 }
 
 /// What is allowed and not good.
-fn warnings(resource: &Resource, client: &RadiusClient) -> Vec<String> {
-    let mut out = Vec::new();
-    if !client.require_message_authenticator {
-        out.push(
-            "packets without Message-Authenticator are taken: somebody between client and server can alter them \
-             (CVE-2024-3596). Keep the two on one trusted network, and switch it on when the client can send it"
-                .to_owned(),
-        );
-    }
-    if client.networks.iter().any(|network| network.prefix_len() == 0) {
-        out.push("the client is the whole internet: name the addresses that packets come from".to_owned());
-    }
+fn warnings(resource: &Resource, client: Option<&RadiusClient>) -> Vec<String> {
+    let mut out = client.map(clients::warnings).unwrap_or_default();
     if resource.primary == Primary::None {
         out.push(
             "primary none: countersign checks no password here; whoever can send packets with the secret can make phones \
@@ -443,7 +286,8 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Response, A
 }
 
 pub(super) async fn show(State(api): State<Arc<AdminApi>>, Name(name): Name) -> Result<Response, AdminProblem> {
-    Ok(ok(&view(&api, &api.resource(&name).await?)))
+    let all = api.desk.store().resources().await?;
+    Ok(ok(&view(&api, named(&name, &all)?)))
 }
 
 pub(super) async fn add(
@@ -457,16 +301,10 @@ pub(super) async fn add(
         AdminProblem::new(AdminCode::Malformed, format!("kind is radius, not {}", HostileText::from(kind)))
     })?;
     let _one = api.changes.lock().await;
-    let made = api.new_secret(new.secret, new.generate_secret)?.ok_or_else(|| {
-        AdminProblem::new(
-            AdminCode::SecretRefused,
-            "a resource needs a shared secret: --generate-secret makes one, --secret-stdin reads one",
-        )
-    })?;
+    let all = api.desk.store().resources().await?;
     let now = api.desk.clock().now();
     let entropy = &**api.desk.entropy();
     let primary = new.primary.as_deref().map_or(Ok(Primary::Local), primary)?;
-    let asks = new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
     let mut resource = Resource {
         kind,
         directory: api.directory_id(new.directory.as_deref()).await?,
@@ -475,34 +313,56 @@ pub(super) async fn add(
         answer_by: new.answer_by.map_or(Ok(Resource::ANSWER_BY_DEFAULT), answer_by)?,
         ..Resource::new(ResourceId::new(now, entropy), &new.name, primary, now)
     };
-    resource.policy.user_verification = asks;
-    let client = RadiusClient {
-        id: ClientId::new(now, entropy),
-        name: resource.name.clone(),
-        resource: resource.id,
-        rules: Vec::new(),
-        networks: api.networks(&new.clients, None).await?,
-        secret: made.secret,
-        require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
-    };
+    resource.policy.user_verification =
+        new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
+    resource.policy.reply = replies::rules(&new.reply)?;
+    resource.policy.charset = new.charset.as_deref().map_or(Ok(Charset::Utf8), charset)?;
     goes_together(&resource)?;
-    let mut event =
-        api.change(actor, EventKind::ResourceAdded, None::<&()>, Some(&facts(&api, &resource, &client, "(set)")));
-    (event.resource, event.client) = (Some(resource.id), Some(client.id));
-    let mut warnings = warnings(&resource, &client);
+    let made = api.new_secret(new.secret, new.generate_secret)?;
+    let (client, shown, warning) = match (new.clients.is_empty(), made) {
+        (true, None) => (None, None, None),
+        (true, Some(_)) => {
+            let text =
+                "a secret is that of a client, which needs the address that its packets come from: --client 192.0.2.7";
+            return Err(AdminProblem::new(AdminCode::NetworkRefused, text));
+        }
+        (false, None) => {
+            let text = "a resource needs a shared secret: --generate-secret makes one, --secret-stdin reads one";
+            return Err(AdminProblem::new(AdminCode::SecretRefused, text));
+        }
+        (false, Some(made)) => {
+            let client = RadiusClient {
+                id: ClientId::new(now, entropy),
+                name: resource.name.clone(),
+                resource: resource.id,
+                rules: Vec::new(),
+                networks: AdminApi::networks(&new.clients, None, &all)?,
+                secret: made.secret,
+                require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
+            };
+            (Some(client), made.shown, made.warning)
+        }
+    };
+    let after = facts(&api, &resource, client.as_ref(), "(set)");
+    let mut event = api.change(actor, EventKind::ResourceAdded, None::<&()>, Some(&after));
+    (event.resource, event.client) = (Some(resource.id), client.as_ref().map(|client| client.id));
+    let mut warnings = warnings(&resource, client.as_ref());
     warnings.extend(api.verification_warning(&resource));
     warnings.extend(api.group_warnings(&resource).await?);
-    warnings.extend(made.warning);
-    let changed = ResourceChanged {
-        resource: view(&api, &(resource.clone(), vec![client.clone()])),
-        secret: made.shown,
+    warnings.extend(warning);
+    let shown = ResourceChanged {
+        resource: view(&api, &(resource.clone(), client.iter().cloned().collect())),
+        secret: shown,
         warnings,
     };
-    let write = Write::AddResource { resource: Box::new(resource.clone()), client: Box::new(client) };
+    let write = match &client {
+        Some(client) => Write::AddResource { resource: Box::new(resource.clone()), client: Box::new(client.clone()) },
+        None => Write::AddBareResource(Box::new(resource.clone())),
+    };
     match api.desk.write(Commit { writes: vec![write], audit: vec![event] }).await {
-        Ok(()) => Ok(answer(StatusCode::CREATED, &changed)),
-        Err(countersign_storage::CommitError::Conflict(_)) => Err(api.refused(&resource).await),
-        Err(countersign_storage::CommitError::Store(fault)) => Err(fault.into()),
+        Ok(()) => Ok(answer(StatusCode::CREATED, &shown)),
+        Err(CommitError::Conflict(_)) => Err(api.refused(&resource, client.as_ref()).await),
+        Err(CommitError::Store(fault)) => Err(fault.into()),
     }
 }
 
@@ -513,12 +373,9 @@ pub(super) async fn set(
     Body(new): Body<SetResource>,
 ) -> Result<Response, AdminProblem> {
     let _one = api.changes.lock().await;
-    let (before, clients) = api.resource(&name).await?;
-    let Some(client_before) = clients.into_iter().next() else {
-        return Err(AdminProblem::new(AdminCode::Internal, format!("the resource {} has no client", before.name)));
-    };
+    let all = api.desk.store().resources().await?;
+    let (before, clients) = named(&name, &all)?;
     let mut resource = before.clone();
-    let mut client = client_before.clone();
     if let Some(name) = new.name {
         check_shown("name of the resource", &name)?;
         resource.name = name;
@@ -528,6 +385,7 @@ pub(super) async fn set(
         if resource.primary == Primary::Local && new.directory.is_none() {
             resource.directory = None;
             resource.allow_groups.clear();
+            resource.policy.reply.retain(|rule| rule.group.is_none());
         }
     }
     if let Some(name) = new.directory {
@@ -536,7 +394,12 @@ pub(super) async fn set(
     if let Some(named) = new.allow_groups {
         resource.allow_groups = groups(named)?;
     }
-    goes_together(&resource)?;
+    if let Some(texts) = new.reply {
+        resource.policy.reply = replies::rules(&texts)?;
+    }
+    if let Some(word) = new.charset {
+        resource.policy.charset = charset(&word)?;
+    }
     if let Some(word) = new.retries {
         resource.retries = retries(&word)?;
     }
@@ -546,42 +409,71 @@ pub(super) async fn set(
     if let Some(seconds) = new.answer_by {
         resource.answer_by = answer_by(seconds)?;
     }
-    if let Some(texts) = new.clients {
-        client.networks = api.networks(&texts, Some(resource.id)).await?;
-    }
-    if let Some(required) = new.require_message_authenticator {
-        client.require_message_authenticator = required;
-    }
+    goes_together(&resource)?;
+    clients::rules_still_hold(&resource, &all)?;
+
     let made = api.new_secret(new.secret, new.generate_secret)?;
-    let (mut shown, mut said) = (None, warnings(&resource, &client));
-    if let Some(made) = made {
-        client.secret = made.secret;
-        shown = made.shown;
-        said.extend(made.warning);
+    let of_client = made.is_some() || new.clients.is_some() || new.require_message_authenticator.is_some();
+    let client_before = match clients.as_slice() {
+        [client] => Some(client),
+        _ if !of_client => None,
+        others => {
+            let text = format!(
+                "the resource {} has {} clients: `countersign client set NAME …` changes one, `countersign client list` shows \
+                 all",
+                before.name,
+                others.len()
+            );
+            return Err(AdminProblem::new(AdminCode::ClientUnknown, text));
+        }
+    };
+    let mut client = client_before.cloned();
+    let (mut shown, mut warning) = (None, None);
+    if let Some(client) = &mut client {
+        if client.name == before.name {
+            client.name.clone_from(&resource.name);
+        }
+        if let Some(texts) = new.clients {
+            client.networks = AdminApi::networks(&texts, Some(client.id), &all)?;
+        }
+        if let Some(required) = new.require_message_authenticator {
+            client.require_message_authenticator = required;
+        }
+        if let Some(made) = made {
+            (client.secret, shown, warning) = (made.secret, made.shown, made.warning);
+        }
     }
+    let mut said = warnings(&resource, client.as_ref());
+    said.extend(warning);
     said.extend(api.verification_warning(&resource));
     said.extend(api.group_warnings(&resource).await?);
-    let replaced = client.secret != client_before.secret;
-    let changed = ResourceChanged {
-        resource: view(&api, &(resource.clone(), vec![client.clone()])),
-        secret: shown,
-        warnings: said,
+    let now = match &client {
+        Some(client) => vec![client.clone()],
+        None => clients.clone(),
     };
-    if resource == before && client == client_before {
+    let changed = ResourceChanged { resource: view(&api, &(resource.clone(), now)), secret: shown, warnings: said };
+    // A client that stays as it is belongs neither into the record nor into the write.
+    let touched = client.as_ref() != client_before;
+    if resource == *before && !touched {
         return Ok(ok(&changed));
     }
+    let (client, client_before) = (client.filter(|_| touched), client_before.filter(|_| touched));
+    let replaced = client.as_ref().zip(client_before).is_some_and(|(now, before)| now.secret != before.secret);
     let mut event = api.change(
         actor,
         EventKind::ResourceChanged,
-        Some(&facts(&api, &before, &client_before, "(set)")),
-        Some(&facts(&api, &resource, &client, if replaced { "(replaced)" } else { "(set)" })),
+        Some(&facts(&api, before, client_before, "(set)")),
+        Some(&facts(&api, &resource, client.as_ref(), if replaced { "(replaced)" } else { "(set)" })),
     );
-    (event.resource, event.client) = (Some(resource.id), Some(client.id));
-    let write = Write::SetResource { resource: Box::new(resource.clone()), client: Box::new(client) };
+    (event.resource, event.client) = (Some(resource.id), client.as_ref().map(|client| client.id));
+    let write = match &client {
+        Some(client) => Write::SetResource { resource: Box::new(resource.clone()), client: Box::new(client.clone()) },
+        None => Write::SetBareResource(Box::new(resource.clone())),
+    };
     match api.desk.write(Commit { writes: vec![write], audit: vec![event] }).await {
         Ok(()) => Ok(ok(&changed)),
-        Err(countersign_storage::CommitError::Conflict(_)) => Err(api.refused(&resource).await),
-        Err(countersign_storage::CommitError::Store(fault)) => Err(fault.into()),
+        Err(CommitError::Conflict(_)) => Err(api.refused(&resource, client.as_ref()).await),
+        Err(CommitError::Store(fault)) => Err(fault.into()),
     }
 }
 
@@ -591,9 +483,17 @@ pub(super) async fn remove(
     Name(name): Name,
 ) -> Result<StatusCode, AdminProblem> {
     let _one = api.changes.lock().await;
-    let (resource, clients) = api.resource(&name).await?;
-    let before = clients.first().map(|client| facts(&api, &resource, client, "(set)"));
-    let mut event = api.change(actor, EventKind::ResourceRemoved, before.as_ref(), None::<&()>);
+    let all = api.desk.store().resources().await?;
+    let (resource, clients) = named(&name, &all)?;
+    if let Some((client, _)) = clients::rule_to(resource, &all) {
+        let text = format!(
+            "a rule of client {} leads to {}: take it away first, `countersign client set {} --match …`",
+            client.name, resource.name, client.name
+        );
+        return Err(AdminProblem::new(AdminCode::ResourceInUse, text));
+    }
+    let before = facts(&api, resource, clients.first(), "(set)");
+    let mut event = api.change(actor, EventKind::ResourceRemoved, Some(&before), None::<&()>);
     event.resource = Some(resource.id);
     event.client = clients.first().map(|client| client.id);
     api.desk

@@ -6,7 +6,7 @@ use countersign_api::admin::resources::{ResourceChanged, ResourceView};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{AddResource, ResourceCommand, ResourceName, SetResource},
+    cli::{AddResource, Charset, ResourceCommand, ResourceName, SetResource},
     client::{Client, piece},
     commands::from_stdin,
     output::{Failure, Output},
@@ -32,7 +32,7 @@ pub(crate) async fn run(command: ResourceCommand, data: &Path, output: Output) -
             if output.is_json() {
                 output.document(&json!({"removed": name}));
             } else {
-                output.line(&format!("resource {name} and its client are removed"));
+                output.line(&format!("resource {name} and its clients are removed"));
             }
             Ok(())
         }
@@ -48,6 +48,8 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "primary": new.primary.word(),
         "directory": new.directory,
         "allow_groups": new.allow_groups,
+        "reply": new.reply,
+        "charset": new.charset.map(Charset::word),
         "require_message_authenticator": !new.no_require_message_authenticator,
         "answer_by": new.answer_by,
         "retries": new.retries.word(),
@@ -75,6 +77,9 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("directory", new.no_directory.then(|| Value::String(String::new())));
     put("allow_groups", (!new.allow_groups.is_empty()).then(|| new.allow_groups.into()));
     put("allow_groups", new.allow_all_groups.then(|| Value::Array(Vec::new())));
+    put("reply", (!new.reply.is_empty()).then(|| new.reply.into()));
+    put("reply", new.no_reply.then(|| Value::Array(Vec::new())));
+    put("charset", new.charset.map(|charset| charset.word().into()));
     put("answer_by", new.answer_by.map(Value::from));
     put("retries", new.retries.map(|retries| retries.word().into()));
     put("user_verification", new.user_verification.map(|asks| asks.word().into()));
@@ -110,7 +115,8 @@ fn print(resource: &ResourceView, output: Output) {
     let mut facts = vec![
         ("name", resource.name.clone()),
         ("kind", resource.kind.clone()),
-        ("clients", resource.clients.join(", ")),
+        ("clients", resource.client_names.join(", ")),
+        ("addresses", resource.clients.join(", ")),
         ("primary", resource.primary.clone()),
     ];
     if let Some(directory) = &resource.directory {
@@ -122,7 +128,9 @@ fn print(resource: &ResourceView, output: Output) {
         facts.push(("directory", directory.clone()));
         facts.push(("allowed", groups));
     }
+    facts.extend(resource.reply.iter().map(|attribute| ("reply", attribute.clone())));
     facts.extend([
+        ("charset", resource.charset.clone()),
         ("message-authenticator", required(resource).to_owned()),
         ("answer by", format!("{} s", resource.answer_by)),
         ("retries", resource.retries.clone()),

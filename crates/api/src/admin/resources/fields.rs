@@ -1,0 +1,110 @@
+//! The fields of a resource as words, and what of them goes together.
+
+use core::time::Duration;
+
+use countersign_domain::{Charset, HostileText, Primary, Resource, Retries, UserVerification};
+
+use crate::admin::{AdminCode, AdminProblem, is_harmless};
+
+pub(super) fn primary(word: &str) -> Result<Primary, AdminProblem> {
+    Primary::from_word(word).ok_or_else(|| {
+        AdminProblem::new(
+            AdminCode::Malformed,
+            format!("primary is local, directory, radius or none, not {}", HostileText::from(word)),
+        )
+    })
+}
+
+pub(super) const fn verification_word(asks: UserVerification) -> &'static str {
+    match asks {
+        UserVerification::None => "off",
+        UserVerification::Preferred => "preferred",
+        UserVerification::Required => "required",
+    }
+}
+
+pub(super) fn verification(word: &str) -> Result<UserVerification, AdminProblem> {
+    let all = [UserVerification::None, UserVerification::Preferred, UserVerification::Required];
+    all.into_iter().find(|asks| verification_word(*asks) == word).ok_or_else(|| {
+        let shown = HostileText::from(word);
+        AdminProblem::new(AdminCode::Malformed, format!("user verification is off, preferred or required, not {shown}"))
+    })
+}
+
+/// Names of groups, each once.
+pub(super) fn groups(named: Vec<String>) -> Result<Vec<String>, AdminProblem> {
+    const MOST: usize = 32;
+    let mut out: Vec<String> = Vec::new();
+    for name in named {
+        let name = group(&name)?;
+        if !out.contains(&name) {
+            out.push(name);
+        }
+    }
+    if out.len() > MOST {
+        let text = format!("{} groups are more than {MOST}: make one in the directory that has them", out.len());
+        return Err(AdminProblem::new(AdminCode::NameInvalid, text));
+    }
+    Ok(out)
+}
+
+/// The name of a group.
+pub(in crate::admin) fn group(name: &str) -> Result<String, AdminProblem> {
+    let name = name.trim();
+    if name.is_empty() || name.len() > 1024 || !name.chars().all(is_harmless) {
+        let shown = HostileText::from(name);
+        return Err(AdminProblem::new(AdminCode::NameInvalid, format!("{shown} is no name of a group")));
+    }
+    Ok(name.to_owned())
+}
+
+/// Who checks the password and where the users are must fit.
+pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
+    let refuse = |detail| Err(AdminProblem::new(AdminCode::PrimaryRefused, detail));
+    match (resource.primary, resource.directory) {
+        (Primary::Directory, None) => refuse("primary directory needs one: --directory NAME"),
+        (Primary::Local, Some(_)) => refuse(
+            "primary local checks passwords of users who were added here, who are in no directory: with --directory it is \
+             --primary directory, or --primary none where the client has checked the password",
+        ),
+        (Primary::Radius, _) if resource.upstream.is_none() => {
+            refuse("primary radius needs the servers that check the password: --upstream NAME")
+        }
+        (_, None)
+            if !resource.allow_groups.is_empty() || resource.policy.reply.iter().any(|rule| rule.group.is_some()) =>
+        {
+            refuse("groups are those of a directory: --directory NAME")
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn retries(word: &str) -> Result<Retries, AdminProblem> {
+    Retries::from_word(word).ok_or_else(|| {
+        AdminProblem::new(AdminCode::Malformed, format!("retries is join or collide, not {}", HostileText::from(word)))
+    })
+}
+
+pub(super) fn charset(word: &str) -> Result<Charset, AdminProblem> {
+    Charset::from_word(word).ok_or_else(|| {
+        AdminProblem::new(
+            AdminCode::Malformed,
+            format!("charset is utf-8 or windows-1252, not {}", HostileText::from(word)),
+        )
+    })
+}
+
+pub(super) fn answer_by(seconds: u64) -> Result<Duration, AdminProblem> {
+    let span = Duration::from_secs(seconds);
+    if (Resource::ANSWER_BY_MIN..=Resource::ANSWER_BY_MAX).contains(&span) {
+        return Ok(span);
+    }
+    Err(AdminProblem::new(
+        AdminCode::AnswerByRefused,
+        format!(
+            "answer-by is {seconds} s: it must be from {} to {} seconds, and a little less than the client waits",
+            Resource::ANSWER_BY_MIN.as_secs(),
+            Resource::ANSWER_BY_MAX.as_secs()
+        ),
+    ))
+}

@@ -1,0 +1,89 @@
+//! RADIUS clients on the command line.
+
+use clap::{ArgGroup, Args, Subcommand, builder::NonEmptyStringValueParser};
+
+#[derive(Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Add a further client of a resource
+    Add(AddClient),
+    /// List all clients
+    List,
+    /// Show one client; its secret is never shown
+    Show(ClientName),
+    /// Change a client; what is not named stays as it is
+    Set(SetClient),
+    /// Remove a client; its resource stays
+    Remove(ClientName),
+}
+
+#[derive(Args)]
+pub(crate) struct ClientName {
+    /// Name of the client
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]).required(true))]
+pub(crate) struct AddClient {
+    #[command(flatten)]
+    pub(crate) client: ClientName,
+    /// Address or network that its RADIUS packets come from; may be given several times
+    #[arg(long = "address", value_name = "ADDR[/PREFIX]", required = true)]
+    pub(crate) addresses: Vec<String>,
+    /// What its logins are for, where no rule says otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource: String,
+    /// Requests that are for another resource, as 'NAS-Identifier = vpn1 -> vpn'; may be given several times, the first
+    /// that fits counts
+    #[arg(long = "match", value_name = "RULE")]
+    pub(crate) rules: Vec<String>,
+    /// Read the shared secret from standard input; one newline at its end is not part of it
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+    /// Make a shared secret of 32 characters and show it, once
+    #[arg(long)]
+    pub(crate) generate_secret: bool,
+    /// Take packets without Message-Authenticator: only for clients that cannot send it, on a trusted network
+    #[arg(long)]
+    pub(crate) no_require_message_authenticator: bool,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
+#[command(group = ArgGroup::new("change").multiple(true).required(true).args([
+    "rename", "addresses", "resource", "rules", "no_match", "secret_stdin", "generate_secret",
+    "require_message_authenticator", "no_require_message_authenticator",
+]))]
+pub(crate) struct SetClient {
+    #[command(flatten)]
+    pub(crate) client: ClientName,
+    /// Another name
+    #[arg(long, value_name = "NEW")]
+    pub(crate) rename: Option<String>,
+    /// Address or network that its RADIUS packets come from, instead of all before; may be given several times
+    #[arg(long = "address", value_name = "ADDR[/PREFIX]")]
+    pub(crate) addresses: Vec<String>,
+    /// What its logins are for, where no rule says otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource: Option<String>,
+    /// Requests that are for another resource, instead of all before, as 'NAS-Identifier = vpn1 -> vpn'; may be given
+    /// several times, the first that fits counts
+    #[arg(long = "match", value_name = "RULE")]
+    pub(crate) rules: Vec<String>,
+    /// All requests are for its own resource
+    #[arg(long, conflicts_with = "rules")]
+    pub(crate) no_match: bool,
+    /// Read a new shared secret from standard input; one newline at its end is not part of it
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+    /// Make a new shared secret and show it, once
+    #[arg(long)]
+    pub(crate) generate_secret: bool,
+    /// Drop packets without Message-Authenticator
+    #[arg(long, conflicts_with = "no_require_message_authenticator")]
+    pub(crate) require_message_authenticator: bool,
+    /// Take packets without Message-Authenticator
+    #[arg(long)]
+    pub(crate) no_require_message_authenticator: bool,
+}
