@@ -4,12 +4,14 @@ use std::{
     fmt, fs,
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use countersign_desk::{Bounds, DeskConfig};
 use countersign_device_protocol::origin::Origin;
 use countersign_push::PushConfig;
 use ipnet::IpNet;
@@ -62,6 +64,16 @@ const DEFAULT: &str = r##"# countersign: what the server needs to start. Users, 
 
 # The HTTP proxy to the push services, if there is one. The environment (HTTPS_PROXY) is not asked.
 # proxy = "http://proxy.corp.com:3128"
+
+[limits]
+# Logins that may wait at the same time, for a phone or for a code; more are refused.
+# logins = 10000
+
+# Of these, logins of one RADIUS client.
+# logins_per_client = 500
+
+# Users kept in memory after they have logged on, about a kilobyte each; others are read from the database.
+# cached_users = 100000
 
 [admin]
 # The socket of the command line. Only the server's own account and root can open it.
@@ -164,6 +176,7 @@ struct Sections {
     radius: RadiusSection,
     app: AppSection,
     push: PushConfig,
+    limits: LimitsSection,
     admin: AdminSection,
     database: DatabaseSection,
     keys: KeysSection,
@@ -190,6 +203,14 @@ struct AppSection {
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     trusted_proxies: Vec<Text<IpNet>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsSection {
+    logins: Option<NonZeroUsize>,
+    logins_per_client: Option<NonZeroUsize>,
+    cached_users: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -223,6 +244,41 @@ pub(crate) struct Tls {
     pub(crate) key: PathBuf,
 }
 
+/// How much is done and kept at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) logins: usize,
+    pub(crate) logins_per_client: usize,
+    pub(crate) cached_users: NonZeroUsize,
+}
+
+impl From<LimitsSection> for Limits {
+    fn from(section: LimitsSection) -> Self {
+        let desk = DeskConfig::default();
+        Self {
+            logins: section.logins.map_or(desk.bounds.logins, NonZeroUsize::get),
+            logins_per_client: section.logins_per_client.map_or(desk.bounds.logins_per_client, NonZeroUsize::get),
+            cached_users: section.cached_users.unwrap_or(desk.cached_users),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn desk(self) -> DeskConfig {
+        let default = DeskConfig::default();
+        let bounds = Bounds { logins: self.logins, logins_per_client: self.logins_per_client, ..default.bounds };
+        DeskConfig { bounds, cached_users: self.cached_users, ..default }
+    }
+
+    pub(crate) fn radius(self) -> countersign_radius_server::Limits {
+        countersign_radius_server::Limits {
+            pending: self.logins,
+            pending_per_client: self.logins_per_client,
+            ..countersign_radius_server::Limits::default()
+        }
+    }
+}
+
 /// The settings, checked, with absolute meanings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -233,6 +289,7 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) push: PushConfig,
+    pub(crate) limits: Limits,
     pub(crate) socket: PathBuf,
     pub(crate) database: PathBuf,
     pub(crate) keys: PathBuf,
@@ -340,6 +397,7 @@ impl Config {
             tls,
             trusted_proxies,
             push,
+            limits: sections.limits.into(),
             socket: within(sections.admin.socket, ADMIN_SOCKET),
             database: data.join(file.strip_prefix("//").unwrap_or(file)),
             keys: within(sections.keys.file, "countersign.key"),
@@ -388,6 +446,7 @@ mod tests {
             ("[app]\ntls_cert = \"a\"\n", &["tls_key"]),
             ("[app]\ntls_cert = \"a\"\ntls_key = \"b\"\n", &["https"]),
             ("[app]\ntrusted_proxies = [\"proxy\"]\n", &["line 2", "proxy"]),
+            ("[limits]\nlogins = 0\n", &["line 2", "nonzero"]),
             ("[push]\nhost = []\n", &["line 2", "host"]),
             ("[push]\ncontact = \"admin@corp.de\"\n", &["[push] contact", "admin@corp.de"]),
             ("[push]\ncontact = \"mailto:mfa@corp.local\"\n", &["corp.local", "no public domain"]),

@@ -16,9 +16,9 @@ use countersign_api::{
     app::{self, AppFiles},
     device::DeviceApi,
 };
-use countersign_desk::{Desk, DeskConfig, Peers};
+use countersign_desk::{Desk, Peers};
 use countersign_domain::{AuditEvent, Clock, Commit, Entropy, EventKind};
-use countersign_radius_server::{BindError, Config as RadiusConfig, Limits, RadiusServer};
+use countersign_radius_server::{BindError, Config as RadiusConfig, RadiusServer};
 use countersign_storage::{Store, Vault, VaultError};
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
 use sd_notify::NotifyState;
@@ -121,14 +121,13 @@ impl Server {
         let mark = upstreams::mark(&*store, &*entropy).await?;
         let upstreams = Forwarders::new(mark.clone(), Arc::clone(&entropy));
         let peers = Peers { directories: directories.clone(), upstreams: upstreams.clone() };
-        let desk =
-            Desk::open_with(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), DeskConfig::default(), peers)
-                .await?;
+        let bounds = config.limits.desk();
+        let desk = Desk::open_with(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), bounds, peers).await?;
         // Before anything opens challenges.
         let push = Push::open(&config.push, &*store, &desk, Arc::clone(&clock), entropy).await?;
         let (push, dispatcher) = push.unzip();
 
-        let radius = RadiusConfig { listen: config.radius_listen.clone(), limits: Limits::default() };
+        let radius = RadiusConfig { listen: config.radius_listen.clone(), limits: config.limits.radius() };
         let radius = RadiusServer::bind(radius, Arc::clone(&desk)).map_err(|fault| match fault {
             BindError::Taken { .. } | BindError::Covered { .. } => anyhow!(fault).context("address in use"),
             other => other.into(),

@@ -49,7 +49,7 @@ impl Default for DeskConfig {
         Self {
             bounds: Bounds::default(),
             password_cores: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            cached_users: NonZeroUsize::new(20_000).unwrap_or(NonZeroUsize::MIN),
+            cached_users: NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MIN),
         }
     }
 }
