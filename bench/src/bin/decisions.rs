@@ -58,8 +58,14 @@ impl Phone {
         for _ in 0..2 {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
             let path = format!("/device/v1/{path}");
-            let proof =
-                self.soft.proof(&self.origin, method.as_str(), &path, &body, i64::try_from(now)?, self.nonce.as_deref());
+            let proof = self.soft.proof(
+                &self.origin,
+                method.as_str(),
+                &path,
+                &body,
+                i64::try_from(now)?,
+                self.nonce.as_deref(),
+            );
             let request = self.http.request(method.clone(), format!("{}{path}", self.origin.as_str()));
             let request = request.header("DPoP", proof).header("Content-Type", "application/json");
             let answer = request.body(body.clone()).send().await?;
@@ -118,6 +124,12 @@ async fn main() -> anyhow::Result<()> {
     }
     times.sort_unstable();
     let at = |part: usize| times.get((times.len() * part / 100).min(times.len() - 1)).copied().unwrap_or_default();
-    println!("decision to Access-Accept, {} logins: median {:?}, p99 {:?}, max {:?}", times.len(), at(50), at(99), at(100));
+    println!(
+        "decision to Access-Accept, {} logins: median {:?}, p99 {:?}, max {:?}",
+        times.len(),
+        at(50),
+        at(99),
+        at(100)
+    );
     Ok(())
 }

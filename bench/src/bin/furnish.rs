@@ -67,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
             display_name: name.clone(),
             enabled: true,
             password: Some(password.clone()),
+            held: None,
             created_at: now,
         };
         let mut mac = Hmac::<sha1::Sha1>::new_from_slice(args.key.as_bytes())?;
