@@ -70,7 +70,8 @@ impl Resource {
         groups
     }
 
-    /// Whether the groups of somebody let him in: all that are required have him, and one of those that are allowed.
+    /// Whether the groups of somebody let him in: all that are required have him, and one of those that are allowed; and
+    /// whether it can be said what he is given.
     pub fn admits(&self, is_in: impl Fn(&str) -> InGroup) -> Admission {
         let mut unknown = false;
         for group in &self.policy.require_groups {
@@ -87,7 +88,13 @@ impl Resource {
             }
             unknown = true;
         }
-        if unknown { Admission::Unknown } else { Admission::Admitted }
+        // What is given by group may restrict, and must not be missing because a group was renamed.
+        let mut given = self.policy.reply.iter().filter_map(|rule| rule.group.as_deref());
+        if unknown || given.any(|group| is_in(group) == InGroup::Unknown) {
+            Admission::Unknown
+        } else {
+            Admission::Admitted
+        }
     }
 
     /// Whether users may open sign-in windows here: where nothing can be shown and the client has checked the password
@@ -272,6 +279,17 @@ mod tests {
         ] {
             assert_eq!(resource(allow, require).admits(is_in), admission, "allow {allow:?}, require {require:?}");
         }
+    }
+
+    #[test]
+    fn what_is_given_by_a_group_that_is_not_there_lets_nobody_in_without_it() {
+        let is_in = |group: &str| if group == "gone" { InGroup::Unknown } else { InGroup::No };
+        let mut resource = resource(&[], &[]);
+        let rule = |group: Option<&str>| ReplyRule { group: group.map(str::to_owned), attributes: Vec::new() };
+        resource.policy.reply = vec![rule(None), rule(Some("a"))];
+        assert_eq!(resource.admits(is_in), Admission::Admitted);
+        resource.policy.reply.push(rule(Some("gone")));
+        assert_eq!(resource.admits(is_in), Admission::Unknown);
     }
 
     #[test]
