@@ -1,8 +1,8 @@
 //! One client that speaks for several resources, and clients that write text in their own way.
 
 use countersign_domain::{
-    AuditRecord, Charset, ClientId, Decision, MatchAttribute, MatchRule, Primary, RadiusClient, Resource, ResourceId,
-    Write,
+    AuditRecord, Charset, ClientId, Decision, MatchAttribute, MatchRule, Primary, RadiusClient, ReplyAttribute,
+    ReplyRule, Resource, ResourceId, Write,
 };
 use countersign_radius::{AttributeType, Code, vendor};
 use countersign_testkit::{Ask, NewResource};
@@ -83,6 +83,45 @@ async fn the_first_rule_that_fits_says_what_a_request_is_for() {
     let end = last_end(&house, 6).await;
     assert_eq!((end.resource, end.reason.as_deref()), (Some(vpn.to_string()), Some("password_wrong")));
     assert_eq!(house.challenges().await, 5);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn s55_an_accept_says_what_the_policy_says_and_nothing_of_the_request() {
+    let house = House::bare(83).await;
+    let attribute = |name: &str, value: &str| ReplyAttribute { name: name.to_owned(), value: value.to_owned() };
+    add(&house, NewResource::default(), |resource, _| {
+        let everybody = vec![attribute("Class", "vpn-users"), attribute("Session-Timeout", "28800")];
+        let admins = vec![attribute("Cisco-AVPair", "shell:priv-lvl=15")];
+        resource.policy.reply = vec![
+            ReplyRule { group: None, attributes: everybody },
+            // Who was added here is in no group, whatever the request says.
+            ReplyRule { group: Some("admins".to_owned()), attributes: admins },
+        ];
+    })
+    .await;
+    let mut phone = house.user("alice", None).await;
+    let mut nas = house.nas(83).await;
+    let ask = Ask::login("alice")
+        .with_vendor(9, 1, "shell:priv-lvl=15")
+        .with(AttributeType::CLASS, "admins")
+        .with(AttributeType::FILTER_ID, "all")
+        .with(AttributeType::SESSION_TIMEOUT, [0xff; 4])
+        .with(AttributeType::PROXY_STATE, "p");
+    for (decision, expected) in [
+        (Decision::Verify, vec![(25, b"vpn-users".to_vec()), (27, vec![0, 0, 0x70, 0x80]), (33, b"p".to_vec())]),
+        (Decision::Deny, vec![(33, b"p".to_vec())]),
+    ] {
+        let packet = nas.pack(&ask);
+        nas.send(&packet).await;
+        house.decide(&mut phone, decision).await;
+        let reply = nas.reply(&packet, SOON).await.unwrap();
+        let behind: Vec<_> = reply.view().iter().skip(1).map(|a| (a.kind.0, a.value.to_vec())).collect();
+        assert_eq!(behind, expected);
+        // And the same octets again.
+        nas.send(&packet).await;
+        assert_eq!(nas.reply(&packet, SOON).await.unwrap().octets, reply.octets);
+    }
     house.stop().await;
 }
 
