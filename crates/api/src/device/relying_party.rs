@@ -152,6 +152,8 @@ fn with_challenge<T: Serialize + DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use countersign_device_protocol::encoding::Octets;
+
     use super::*;
 
     const PAGE: &str = include_str!("../../../../docs/reference/device-protocol.md");
@@ -182,6 +184,54 @@ mod tests {
         assert!(matches!(elsewhere.check(&passkey, &challenge, &example("assertion")), Err(Fault::Invalid(_))));
         let broken = Passkey { credential: "{}".to_owned(), ..passkey };
         assert!(matches!(party.check(&broken, &challenge, &example("assertion")), Err(Fault::Unreadable(_))));
+    }
+
+    /// Every text that differs from this one in one octet, and every one that ends too soon.
+    fn spoilt(octets: &Octets) -> impl Iterator<Item = Octets> {
+        let whole = octets.as_bytes().to_vec();
+        let flipped = (0..whole.len()).map({
+            let whole = whole.clone();
+            move |at| {
+                let mut other = whole.clone();
+                other[at] ^= 1 << (at % 8);
+                other
+            }
+        });
+        let cut = (0..whole.len()).map(move |length| whole[..length].to_vec());
+        flipped.chain(cut).map(Octets::new)
+    }
+
+    #[test]
+    fn s113_no_octet_of_an_assertion_may_be_another_and_nothing_makes_the_check_panic() {
+        let party = RelyingParty::new(&Origin::parse("https://mfa.example.com").unwrap()).unwrap();
+        let registration: countersign_device_protocol::webauthn::Registration = example("registration");
+        let state = party.begin(registration.challenge.as_bytes(), Uuid::nil()).unwrap().state;
+        let made: NewCredential = example("credential");
+        for attestation_object in spoilt(&made.attestation_object) {
+            // Some of it says nothing that is checked, such as the model of the authenticator.
+            let _ = party.complete(&state, &NewCredential { attestation_object, ..made.clone() });
+        }
+        for client_data_json in spoilt(&made.client_data_json) {
+            let _ = party.complete(&state, &NewCredential { client_data_json, ..made.clone() });
+        }
+        let passkey = party.complete(&state, &made).unwrap();
+        let challenge = vector("webauthn_challenge");
+        let good: Assertion = example("assertion");
+        let refused = |what: &str, assertion: &Assertion| {
+            assert!(party.check(&passkey, &challenge, assertion).is_err(), "{what}: {assertion:?}");
+        };
+        for authenticator_data in spoilt(&good.authenticator_data) {
+            refused("authenticator data", &Assertion { authenticator_data, ..good.clone() });
+        }
+        for client_data_json in spoilt(&good.client_data_json) {
+            refused("client data", &Assertion { client_data_json, ..good.clone() });
+        }
+        for signature in spoilt(&good.signature) {
+            refused("signature", &Assertion { signature, ..good.clone() });
+        }
+        for credential_id in spoilt(&good.credential_id) {
+            refused("credential", &Assertion { credential_id, ..good.clone() });
+        }
     }
 
     #[test]
