@@ -127,7 +127,7 @@ impl Server {
         let push = Push::open(&config.push, &*store, &desk, Arc::clone(&clock), entropy).await?;
         let (push, dispatcher) = push.unzip();
 
-        let radius = RadiusConfig { listen: config.radius_listen.clone(), limits: config.limits.radius() };
+        let radius = RadiusConfig { listen: config.radius_listen.clone(), limits: config.limits.radius(), mark };
         let radius = RadiusServer::bind(radius, Arc::clone(&desk)).map_err(|fault| match fault {
             BindError::Taken { .. } | BindError::Covered { .. } => anyhow!(fault).context("address in use"),
             other => other.into(),

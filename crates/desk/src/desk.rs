@@ -30,7 +30,7 @@ use crate::{
     passwords::Passwords,
     sync::Turns,
     together::{self, Lookup, Together},
-    upstreams::{self, NoUpstreams, UpstreamTable, Upstreams},
+    upstreams::{self, NoUpstreams, SentOn, UpstreamTable, Upstreams},
 };
 
 /// What can be set.
@@ -541,13 +541,18 @@ impl Desk {
             Effect::CheckPrimary { login, against, password } => {
                 let desk = Arc::clone(self);
                 tokio::spawn(async move {
-                    let outcome = match against {
-                        Against::Local { hash } => desk.passwords.check(hash, password).await,
+                    let (outcome, attributes) = match against {
+                        Against::Local { hash } => (desk.passwords.check(hash, password).await, None),
                         Against::Directory { directory, name, entry } => {
-                            desk.check_in(directory, &name, entry, &password).await
+                            (desk.check_in(directory, &name, entry, &password).await, None)
+                        }
+                        Against::Upstream { upstream, attributes, budget, name, user, origin } => {
+                            let password = Some(password).filter(|password| !password.is_empty());
+                            let login = SentOn { upstream, attributes, password, budget };
+                            desk.send_on(login, &name, user, &origin).await
                         }
                     };
-                    desk.drive(Event::PrimaryChecked { login, outcome });
+                    desk.drive(Event::PrimaryChecked { login, outcome, attributes });
                 });
             }
             Effect::Commit { lane, commit } => {

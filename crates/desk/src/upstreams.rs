@@ -4,9 +4,11 @@ use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
-use countersign_domain::{HostileText, Secret, Upstream, UpstreamId};
+use countersign_domain::{HostileText, LoginName, Secret, Upstream, UpstreamId, UserId, UserOrigin};
+use countersign_engine::PrimaryOutcome;
+use tracing::warn;
 
-use crate::{Desk, Trouble};
+use crate::{Desk, FindFault, Trouble};
 
 /// Sends logins on to other RADIUS servers; the program brings one.
 #[async_trait]
@@ -80,6 +82,67 @@ impl Desk {
     /// The name of an upstream.
     pub fn upstream_name(&self, id: UpstreamId) -> Option<String> {
         self.upstreams().borrow().get(&id).map(|upstream| upstream.name.clone())
+    }
+
+    /// What the servers say of a login, and what they grant it if they let it in. A yes counts only if it names nobody
+    /// but the user.
+    pub(crate) async fn send_on(
+        &self,
+        login: SentOn,
+        typed: &HostileText,
+        user: UserId,
+        origin: &UserOrigin,
+    ) -> (PrimaryOutcome, Option<Arc<[u8]>>) {
+        let upstream = login.upstream;
+        match self.peers().upstreams.ask(login).await {
+            UpstreamAnswer::Accept { attributes, user: named } => {
+                let named = named.filter(|named| named != typed);
+                match self.names(named.as_ref(), user, origin).await {
+                    PrimaryOutcome::Right => (PrimaryOutcome::Right, Some(attributes)),
+                    other => (other, None),
+                }
+            }
+            UpstreamAnswer::Reject => (PrimaryOutcome::Rejected, None),
+            UpstreamAnswer::Challenge => (PrimaryOutcome::Refused("upstream_challenge"), None),
+            UpstreamAnswer::Loop => (PrimaryOutcome::Looped, None),
+            UpstreamAnswer::Unavailable(trouble) => {
+                warn!(
+                    upstream.name = self.upstream_name(upstream).unwrap_or_default(),
+                    error = trouble.text,
+                    "upstream.ask failed: a login is refused"
+                );
+                (PrimaryOutcome::Unavailable(trouble.word), None)
+            }
+        }
+    }
+
+    /// Whether a name that was typed nowhere is this user's all the same, in another spelling.
+    async fn names(&self, named: Option<&HostileText>, user: UserId, origin: &UserOrigin) -> PrimaryOutcome {
+        let Some(named) = named else { return PrimaryOutcome::Right };
+        let Some(text) = named.as_utf8() else { return PrimaryOutcome::SomebodyElse };
+        let same = match origin {
+            UserOrigin::Local => {
+                let Ok(name) = LoginName::new(text) else { return PrimaryOutcome::SomebodyElse };
+                match self.store().user_by_name(&name).await {
+                    Ok(found) => found.is_some_and(|found| found.id == user),
+                    Err(fault) => {
+                        self.lost(&fault);
+                        return PrimaryOutcome::Unavailable("database");
+                    }
+                }
+            }
+            UserOrigin::Directory { directory, entry } => {
+                let Some(directory) = self.directory(*directory) else {
+                    return PrimaryOutcome::Unavailable("no_directory");
+                };
+                match self.peers().directories.find(&directory, text, &[]).await {
+                    Ok(person) => person.entry == *entry,
+                    Err(FindFault::Unknown(_)) => false,
+                    Err(FindFault::Unavailable(trouble)) => return PrimaryOutcome::Unavailable(trouble.word),
+                }
+            }
+        };
+        if same { PrimaryOutcome::Right } else { PrimaryOutcome::SomebodyElse }
     }
 
     /// A login that was sent on under this tag has come back to a door.

@@ -127,6 +127,7 @@ impl House {
             source: Source::default(),
             retry: RetryKey::default(),
             state: None,
+            forward: None,
         });
     }
 

@@ -28,6 +28,9 @@ pub struct LoginRequest {
     pub retry: RetryKey,
     /// Of an answer to a [`Question`]: State as it came (RFC 2865 section 5.24). It may hold anything.
     pub state: Option<Vec<u8>>,
+    /// Its attributes as they go on to the servers that check the first factor, where some do. The password is not among
+    /// them; its place is.
+    pub forward: Option<Arc<[u8]>>,
 }
 
 /// A protocol front end.
@@ -268,8 +271,12 @@ reasons! {
     Unavailable = "unavailable",
     /// The directory does not let the account log on: disabled, expired, locked, or its password is to be changed.
     AccountRefused = "account_refused",
-    /// The user is in no group that may log on at the resource.
+    /// The user is in no group that may log on at the resource, or the servers that were asked do not let the user in.
     NotAllowed = "not_allowed",
+    /// The servers that were asked let in somebody else than the one whose name was typed.
+    EapIdentityUnproven = "eap_identity_unproven",
+    /// The servers that were asked sent the login back to us.
+    Loop = "loop",
 }
 
 impl core::str::FromStr for Reason {

@@ -111,7 +111,10 @@ impl Engine {
             Event::Answered { request } => self.answered(now, *request, out),
             Event::Heard(request) => self.heard(now, request, out),
             Event::Superseded(request) => self.superseded(request, out),
-            Event::PrimaryChecked { login, outcome } => {
+            Event::PrimaryChecked { login, outcome, attributes } => {
+                if let Some(live) = self.live.get_mut(&login) {
+                    live.sent = attributes;
+                }
                 // Of a login that has ended a directory has counted the wrong password all the same.
                 let lane = self.lane_of(login).or_else(|| self.checks.of(login).map(|(user, _)| Lane::User(user)));
                 if let Some(lane) = lane {
@@ -187,6 +190,7 @@ impl Engine {
             turn: Turn::Ours(login),
             round: now.monotonic,
             stage: Stage::Checking,
+            sent: None,
             talk: None,
             heard: Heard::default(),
         };

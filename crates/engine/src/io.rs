@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, DirectoryId, Door, EntryId,
-    HostileText, LoginId, LoginRequest, Passkey, PasswordHash, Reason, Secret, ThrottlePolicy, Timestamp, UserId,
-    UserSnapshot, Verdict,
+    HostileText, LoginId, LoginRequest, Passkey, PasswordHash, Reason, Secret, ThrottlePolicy, Timestamp, UpstreamId,
+    UserId, UserOrigin, UserSnapshot, Verdict,
 };
 
 /// The time, twice: as people and databases know it, and as a clock that nobody can turn back.
@@ -88,6 +88,8 @@ pub enum Event {
         login: LoginId,
         /// What came of it.
         outcome: PrimaryOutcome,
+        /// Of [`Against::Upstream`], if it is right: the attributes with which the servers let the login in.
+        attributes: Option<Arc<[u8]>>,
     },
     /// Answer to [`Effect::Commit`].
     Committed {
@@ -191,6 +193,12 @@ pub enum PrimaryOutcome {
     Refused(&'static str),
     /// Nothing is known about the password. One word for the record says why.
     Unavailable(&'static str),
+    /// The servers that the login was sent on to do not let it in.
+    Rejected,
+    /// They let in somebody else.
+    SomebodyElse,
+    /// They sent it back to us, so nothing is known.
+    Looped,
 }
 
 /// What a password is checked against.
@@ -209,6 +217,21 @@ pub enum Against {
         name: HostileText,
         /// The only entry whose password counts; without one nobody's does.
         entry: Option<EntryId>,
+    },
+    /// Other RADIUS servers, which the request is sent on to.
+    Upstream {
+        /// Which.
+        upstream: UpstreamId,
+        /// The attributes of the request, without the password.
+        attributes: Arc<[u8]>,
+        /// The answer is needed by then.
+        budget: Duration,
+        /// The name as it was typed.
+        name: HostileText,
+        /// Whose name that is; an Accept may name nobody else.
+        user: UserId,
+        /// Where that user comes from.
+        origin: UserOrigin,
     },
 }
 
@@ -290,7 +313,7 @@ pub enum Effect {
         login: LoginId,
         /// What it is checked against.
         against: Against,
-        /// The password.
+        /// The password; empty where it is not known or there is none.
         password: Secret,
     },
     /// Write; answer with [`Event::Committed`] when it is durable.

@@ -1,4 +1,5 @@
 use core::time::Duration;
+use std::sync::Arc;
 
 use countersign_domain::{
     ChallengeId, ClientId, DecisionRecord, DeviceId, Grant, LoginId, LoginRequest, NumberMode, Retries, Secret,
@@ -23,6 +24,8 @@ pub(crate) struct Live {
     /// When the newest of its requests came in.
     pub(crate) round: Duration,
     pub(crate) stage: Stage,
+    /// The attributes with which other servers let it in, where they were asked.
+    pub(crate) sent: Option<Arc<[u8]>>,
     /// What its prompt has asked; `None` where there has been none.
     pub(crate) talk: Option<Talk>,
     /// Retransmissions of the newest of its requests.
@@ -239,7 +242,7 @@ impl Live {
     /// What the login is given when it is accepted.
     pub(crate) fn grant(&self) -> Grant {
         let named = self.request.resource.policy.reply_to(|group| self.groups.iter().any(|known| known == group));
-        Grant { named, ..Grant::default() }
+        Grant { named, upstream: self.sent.clone().unwrap_or_default() }
     }
 
     /// Until when the door's client waits for a verdict on the newest request.

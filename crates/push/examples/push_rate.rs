@@ -86,6 +86,7 @@ async fn main() {
             source: Source::default(),
             retry: RetryKey::default(),
             state: None,
+            forward: None,
         });
     }
     let offered = f64::from(rate * seconds) / begun.elapsed().as_secs_f64();

@@ -424,6 +424,7 @@ impl House {
             source: Source::default(),
             retry: RetryKey::default(),
             state: None,
+            forward: None,
         });
     }
 
@@ -649,6 +650,7 @@ async fn a_dispatcher_that_is_told_to_stop_gives_up_what_is_under_way() {
         source: Source::default(),
         retry: RetryKey::default(),
         state: None,
+        forward: None,
     });
     service.received(1).await;
     shutdown.cancel();

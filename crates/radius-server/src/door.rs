@@ -11,6 +11,7 @@ use countersign_desk::{Desk, DoorVerdict, ResourceTable};
 use countersign_domain::{ClientId, Grant, LoginId, LoginResult, Question, Reason, Verdict};
 use countersign_radius::{
     Code, Limits, LocalSocket, PacketView, Proof, Received, RequestError, TransactionKey, TransactionTable,
+    upstream::{ProxyMark, ProxyTag},
     verify_request,
 };
 use tokio::time::Instant;
@@ -39,6 +40,7 @@ pub(crate) struct Door {
     figures: Arc<Figures>,
     clients: Clients,
     table: TransactionTable<ClientId, LoginId>,
+    mark: ProxyMark,
     /// Logins without a reply.
     waiting: HashMap<LoginId, Waiting>,
     /// When which reject is due. An entry without a waiting login is left over from one that has ended.
@@ -80,7 +82,7 @@ impl Door {
     pub(crate) fn new(
         desk: Arc<Desk>,
         figures: Arc<Figures>,
-        limits: Limits,
+        (limits, mark): (Limits, ProxyMark),
         resources: &ResourceTable,
         sockets: usize,
     ) -> Self {
@@ -89,6 +91,7 @@ impl Door {
             desk,
             figures,
             table: TransactionTable::new(limits),
+            mark,
             waiting: HashMap::new(),
             rejects: BinaryHeap::new(),
             complaints: Complaints::default(),
@@ -207,6 +210,10 @@ impl Door {
                 let asked = datagram.asked;
                 let waiting = Waiting { client: Arc::clone(client), kernel, asked, arrivals: Arrivals::new(now) };
                 self.waiting.insert(ticket, waiting);
+                if let Some(tag) = self.mark.find(packet) {
+                    self.came_back(now, ticket, tag, packet, client, sockets);
+                    return;
+                }
                 match request::read(packet, client, datagram.source.ip(), ticket) {
                     Reading::Login(request) => self.desk.login(*request),
                     Reading::Refuse(refusal) => {
@@ -243,6 +250,25 @@ impl Door {
                 self.complaints.full(now, client, datagram.source.ip(), pending);
             }
         }
+    }
+
+    /// A login that we have sent on came back to us: somebody sends to us what he gets from us. Refused at once, for it would
+    /// go round and round.
+    fn came_back(
+        &mut self,
+        now: Instant,
+        login: LoginId,
+        ProxyTag(tag): ProxyTag,
+        packet: &PacketView<'_>,
+        client: &Client,
+        sockets: &[Socket],
+    ) {
+        self.figures.all.loops.count();
+        client.counters.loops.count();
+        self.desk.looped(tag);
+        let outcome = (LoginResult::Reject, Reason::Loop, None);
+        self.desk.record(request::record(packet, client, Some(login), self.desk.clock().now(), outcome));
+        self.answer(now, login, Say::Reject, sockets);
     }
 
     /// Records a replay; of a flood of them only the first of each minute, with the number of the others.
@@ -372,7 +398,13 @@ mod tests {
         site.resource(NewResource::default()).await;
         let sockets = [Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap()];
         let resources = Arc::clone(&site.desk.resources().borrow());
-        let mut door = Door::new(Arc::clone(&site.desk), Arc::default(), Limits::default(), &resources, 1);
+        let mut door = Door::new(
+            Arc::clone(&site.desk),
+            Arc::default(),
+            (Limits::default(), ProxyMark::new([7; 16])),
+            &resources,
+            1,
+        );
         let mut nas = Nas::new(sockets[0].local(), NewResource::default().secret, 1).await;
         let source = "127.0.0.1:50000".parse().unwrap();
         let arrived = Instant::now();
@@ -398,7 +430,13 @@ mod tests {
         let (_, client) = site.resource(NewResource::default()).await;
         let sockets = [Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap()];
         let resources = Arc::clone(&site.desk.resources().borrow());
-        let mut door = Door::new(Arc::clone(&site.desk), Arc::default(), Limits::default(), &resources, 1);
+        let mut door = Door::new(
+            Arc::clone(&site.desk),
+            Arc::default(),
+            (Limits::default(), ProxyMark::new([7; 16])),
+            &resources,
+            1,
+        );
         let mut nas = Nas::new(sockets[0].local(), NewResource::default().secret, 1).await;
         let source = "127.0.0.1:50000".parse().unwrap();
         let start = Instant::now();

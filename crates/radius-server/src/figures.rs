@@ -93,6 +93,8 @@ counters! {
         challenges,
         /// Replies that the system did not take.
         unsent,
+        /// Requests that we had sent on and that came back to us.
+        loops,
     }
 }
 
@@ -115,6 +117,8 @@ counters! {
         replays,
         /// Requests dropped because there was no room for them.
         full,
+        /// Requests that we had sent on and that came back to us.
+        loops,
     }
 }
 

@@ -24,7 +24,7 @@ mod request;
 mod server;
 mod socket;
 
-pub use countersign_radius::Limits;
+pub use countersign_radius::{Limits, upstream::ProxyMark};
 pub use figures::{ClientCounts, Counts, Figures};
 pub use patience::Waits;
 pub use server::{BindError, Config, RadiusServer};

@@ -8,7 +8,7 @@ use countersign_domain::{
 };
 use countersign_radius::{
     AttributeType, Credential as OnTheWire, CredentialError, PacketView, PasswordForm, UserPassword, chap_matches,
-    limits,
+    limits, upstream::forwarded,
 };
 
 use crate::clients::Client;
@@ -64,6 +64,10 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
         Ok(credential) => credential,
         Err(detail) => return Reading::Refuse(Refusal::new(Reason::PasswordWrong, detail)),
     };
+    let forward = match forward(packet, &resource) {
+        Ok(forward) => forward,
+        Err(detail) => return Reading::Refuse(Refusal::new(Reason::Unavailable, detail)),
+    };
     let octets = |kind| packet.attribute(kind).map(<[u8]>::to_vec);
     Reading::Login(Box::new(LoginRequest {
         id,
@@ -83,7 +87,17 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
             nas_ip_address: nas_addresses(packet),
         },
         state: state.map(<[u8]>::to_vec),
+        forward,
     }))
+}
+
+/// What goes on to the servers that check the first factor, where some do. An answer to a prompt is ours alone.
+fn forward(packet: &PacketView<'_>, resource: &Resource) -> Result<Option<Arc<[u8]>>, &'static str> {
+    if resource.primary != Primary::Radius || packet.attribute(AttributeType::STATE).is_some() {
+        return Ok(None);
+    }
+    let attributes = forwarded(packet).map_err(|_| "the request is too long to be sent on")?;
+    Ok(Some(attributes.into()))
 }
 
 /// The one credential.
@@ -92,7 +106,9 @@ fn credential(packet: &PacketView<'_>, client: &Client, resource: &Resource) -> 
     let hidden = match OnTheWire::of(packet) {
         Ok(OnTheWire::None) => return Ok(Credential::None),
         Ok(OnTheWire::UserPassword(hidden)) => hidden,
-        Ok(OnTheWire::Chap { identifier, response, challenge }) if resource.primary == Primary::Local => {
+        Ok(OnTheWire::Chap { identifier, response, challenge })
+            if matches!(resource.primary, Primary::Local | Primary::Radius) =>
+        {
             return Ok(Credential::Chap(chap(identifier, *response, challenge)));
         }
         Ok(OnTheWire::Chap { .. }) => return Err("CHAP is not supported for this resource: set the client to PAP"),
@@ -110,6 +126,8 @@ fn credential(packet: &PacketView<'_>, client: &Client, resource: &Resource) -> 
         PasswordForm::Empty => Credential::None,
         // Nothing but padding, in more blocks than padding takes: not empty, and never right.
         PasswordForm::LeadingNul if password.octets().is_empty() => Credential::Password(Secret::new(vec![0])),
+        // Whoever checks it reads it as the client wrote it (C017).
+        _ if resource.primary == Primary::Radius => Credential::Password(Secret::new(password.octets().to_vec())),
         PasswordForm::Plain | PasswordForm::LeadingNul | PasswordForm::EmbeddedNul => {
             Credential::Password(Secret::new(charset.to_utf8(password.octets()).to_vec()))
         }

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use countersign_desk::{Desk, DoorVerdict};
 use countersign_domain::Door as Kind;
-use countersign_radius::Limits;
+use countersign_radius::{Limits, upstream::ProxyMark};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, sleep, sleep_until},
@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Bounds of the transaction table.
     pub limits: Limits,
+    /// By which requests are known that we have sent on and that come back.
+    pub mark: ProxyMark,
 }
 
 /// Why the door cannot listen.
@@ -104,6 +106,7 @@ impl BindError {
 pub struct RadiusServer {
     sockets: Vec<Socket>,
     limits: Limits,
+    mark: ProxyMark,
     desk: Arc<Desk>,
     figures: Arc<Figures>,
     verdicts: UnboundedReceiver<DoorVerdict>,
@@ -127,7 +130,7 @@ impl RadiusServer {
             return Err(BindError::NoAddress);
         }
         let verdicts = desk.register(Kind::Radius);
-        Ok(Self { sockets, limits: config.limits, desk, figures: Arc::default(), verdicts })
+        Ok(Self { sockets, limits: config.limits, mark: config.mark, desk, figures: Arc::default(), verdicts })
     }
 
     /// The address of the first socket, with the port that the system chose where port 0 was asked for.
@@ -148,10 +151,10 @@ impl RadiusServer {
     /// Serves until `shutdown` is cancelled. Verdicts that are there by then still leave; a login without one stays
     /// unanswered, and its client asks again or elsewhere.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { sockets, limits, desk, figures, mut verdicts } = self;
+        let Self { sockets, limits, mark, desk, figures, mut verdicts } = self;
         let mut resources = desk.resources();
         let table = Arc::clone(&resources.borrow_and_update());
-        let mut door = Door::new(desk, figures, limits, &table, sockets.len());
+        let mut door = Door::new(desk, figures, (limits, mark), &table, sockets.len());
         for socket in &sockets {
             info!(radius.address = %socket.local(), "listening for RADIUS");
         }

@@ -86,6 +86,7 @@ impl World {
             source: Source::default(),
             retry: RetryKey::default(),
             state: None,
+            forward: None,
         });
     }
 

@@ -15,8 +15,9 @@ impl Engine {
     pub(super) fn carry_out(&mut self, now: Now, lane: Lane, step: After, out: &mut Vec<Effect>) {
         match step {
             After::CheckPrimary { login, against, password } => {
-                if let (Lane::User(user), Against::Directory { .. }) = (lane, &against)
+                if let (Lane::User(user), Against::Directory { .. } | Against::Upstream { .. }) = (lane, &against)
                     && let Some(live) = self.live.get(&login)
+                    && live.request.resource.proves_user()
                 {
                     self.checks.begin(login, user, live.policy);
                 }
@@ -99,10 +100,12 @@ impl Engine {
     fn take_over(&mut self, lane: Lane, from: LoginId, to: LoginId, binding: Binding, out: &mut Vec<Effect>) {
         let Some(old) = self.live.get(&from) else { return };
         let Some(mut pending) = old.pending().cloned() else { return };
-        let (turn, door) = (old.turn, old.request.door);
+        let (turn, door, sent) = (old.turn, old.request.door, old.sent.clone());
         self.adjust(from, |live| live.stage = Stage::TakenOver);
         pending.takeovers = pending.takeovers.saturating_add(1);
         pending.binding = binding;
+        // It is the same login, and the servers that let it in were asked once.
+        self.adjust(to, |live| live.sent = sent);
         self.set_pending(lane, to, pending);
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.take_over(from, to);

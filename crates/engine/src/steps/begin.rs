@@ -5,7 +5,9 @@ use countersign_domain::{
     split_appended_code,
 };
 
-use super::{After, NOTHING, Step, View, code, counters::Counters, refuse, refuse_and, refuse_because, second};
+use super::{
+    After, NOTHING, Refusal, Step, View, code, counters::Counters, refuse, refuse_because, refuse_for, second, upstream,
+};
 use crate::{Against, PrimaryOutcome, live::Live, record};
 
 pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
@@ -24,7 +26,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
         (Primary::Directory, Credential::Chap(_)) => {
             refuse_because(view, live, Reason::PasswordWrong, Some("chap_not_possible"))
         }
-        (Primary::Radius, _) => refuse_because(view, live, Reason::Unavailable, Some("no_upstream")),
+        (Primary::Radius, _) => upstream::begin(view, live),
         (Primary::None, credential) => {
             let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
             if !snapshot.user.enabled {
@@ -42,12 +44,17 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
     }
 }
 
-/// A password that we check ourselves, or have a directory check.
-fn first(view: &View<'_>, live: &Live, typed: &Secret) -> Step {
+/// A password that we check ourselves, or have somebody else check.
+pub(super) fn first(view: &View<'_>, live: &Live, typed: &Secret) -> Step {
     let (password, _) = split(view.snapshot, typed);
     if is_empty(password) {
         return refuse(view, live, Reason::PasswordWrong, Vec::new());
     }
+    counted(view, live, password)
+}
+
+/// One whose wrong ones count.
+pub(super) fn counted(view: &View<'_>, live: &Live, password: &[u8]) -> Step {
     let Some(snapshot) = view.snapshot else {
         // Nobody has the name, or the user has gone: the same work as for somebody (S107).
         return check(view, live, None, password);
@@ -78,7 +85,7 @@ fn chap(view: &View<'_>, live: &Live, response: &ChapResponse) -> Step {
     password(view, live, if response.is_of(secret) { PrimaryOutcome::Right } else { PrimaryOutcome::Wrong })
 }
 
-fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password: &[u8]) -> Step {
+pub(super) fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password: &[u8]) -> Step {
     let resource = &live.request.resource;
     let against = match (resource.primary, resource.directory) {
         (Primary::Directory, Some(directory)) => Against::Directory {
@@ -89,9 +96,11 @@ fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password
                 UserOrigin::Local => None,
             }),
         },
-        (Primary::Directory, None) | (Primary::Radius, _) => {
-            return refuse(view, live, Reason::Unavailable, Vec::new());
-        }
+        (Primary::Directory, None) => return refuse(view, live, Reason::Unavailable, Vec::new()),
+        (Primary::Radius, _) => match upstream::against(view, live, snapshot) {
+            Some(against) => against,
+            None => return refuse_because(view, live, Reason::Unavailable, Some("no_upstream")),
+        },
         (Primary::Local | Primary::None, _) => {
             Against::Local { hash: snapshot.and_then(|snapshot| snapshot.user.password.clone()) }
         }
@@ -102,36 +111,39 @@ fn check(view: &View<'_>, live: &Live, snapshot: Option<&UserSnapshot>, password
 
 /// A password was checked.
 pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) -> Step {
-    if let PrimaryOutcome::Unavailable(word) = outcome {
-        return refuse_because(view, live, Reason::Unavailable, Some(word));
+    match outcome {
+        PrimaryOutcome::Unavailable(word) => return refuse_because(view, live, Reason::Unavailable, Some(word)),
+        PrimaryOutcome::Looped => return refuse(view, live, Reason::Loop, Vec::new()),
+        _ => {}
     }
+    let counts = live.request.resource.proves_user();
     let Some(snapshot) = view.snapshot else {
         let reason = if outcome == PrimaryOutcome::Busy { Reason::Limited } else { Reason::UserUnknown };
         return refuse(view, live, reason, Vec::new());
     };
     let mut counters = Counters::of(snapshot);
     let scope = counters.everywhere();
-    if !counters.get(scope).password().allows(&live.policy, view.now.wall) {
+    if counts && !counters.get(scope).password().allows(&live.policy, view.now.wall) {
         // Passwords are checked side by side: of many that were sent at once, those behind the last one that counts tell
         // nothing (S21).
         return refuse(view, live, Reason::Limited, Vec::new());
     }
     match outcome {
         PrimaryOutcome::Busy => refuse(view, live, Reason::Limited, Vec::new()),
-        PrimaryOutcome::Wrong => {
-            let pauses = counters.change(scope, |limits| limits.password_mut().failed(&live.policy, view.now.wall));
-            let alert = pauses.then(|| record::alert(live, view.now.wall, "password_paused"));
-            refuse_and(view, live, Reason::PasswordWrong, counters.writes(), alert.into_iter().collect())
-        }
+        PrimaryOutcome::Wrong => wrong(view, live, counters, None),
+        PrimaryOutcome::Rejected if counts => wrong(view, live, counters, Some("primary_rejected")),
+        PrimaryOutcome::Rejected => refuse_because(view, live, Reason::NotAllowed, Some("primary_rejected")),
+        PrimaryOutcome::SomebodyElse => refuse(view, live, Reason::EapIdentityUnproven, Vec::new()),
+        PrimaryOutcome::Looped => refuse(view, live, Reason::Loop, Vec::new()),
         PrimaryOutcome::Refused(word) => refuse_because(view, live, Reason::AccountRefused, Some(word)),
         PrimaryOutcome::Unavailable(word) => refuse_because(view, live, Reason::Unavailable, Some(word)),
         PrimaryOutcome::Right if !snapshot.user.enabled => refuse(view, live, Reason::UserDisabled, Vec::new()),
         PrimaryOutcome::Right => {
-            // Of a wrong one that was counted in the meantime nobody knows whether the directory saw it before or after.
+            // Of a wrong one that was counted in the meantime nobody knows whether others saw it before or after.
             let newest = counters.get(scope).password().newest();
-            let first = live.request.resource.primary != Primary::Directory
+            let first = live.request.resource.primary == Primary::Local
                 || newest.is_none_or(|newest| newest < live.started.wall);
-            if first {
+            if counts && first {
                 counters.change_if(scope, |limits| limits.password_mut().succeeded());
             }
             let appended = match &live.request.credential {
@@ -146,9 +158,22 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) ->
     }
 }
 
-/// A password was checked whose login has ended. If it was wrong, the directory has counted it all the same.
+/// Counts a wrong password.
+fn wrong(view: &View<'_>, live: &Live, mut counters: Counters<'_>, detail: Option<&'static str>) -> Step {
+    let scope = counters.everywhere();
+    let pauses = counters.change(scope, |limits| limits.password_mut().failed(&live.policy, view.now.wall));
+    let refusal = Refusal { reason: Reason::PasswordWrong, detail };
+    let mut step = refuse_for(view, live, refusal, counters.writes());
+    if let (true, Step::Commit { commit, .. }) = (pauses, &mut step) {
+        commit.audit.push(record::alert(live, view.now.wall, "password_paused"));
+    }
+    step
+}
+
+/// A password was checked whose login has ended. If it was wrong, whoever checked it has counted it all the same.
 pub(super) fn late(view: &View<'_>, login: LoginId, outcome: PrimaryOutcome) -> Step {
-    let (Some(snapshot), Some((_, policy)), PrimaryOutcome::Wrong) = (view.snapshot, view.checks.of(login), outcome)
+    let (Some(snapshot), Some((_, policy)), PrimaryOutcome::Wrong | PrimaryOutcome::Rejected) =
+        (view.snapshot, view.checks.of(login), outcome)
     else {
         return NOTHING;
     };

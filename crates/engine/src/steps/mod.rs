@@ -11,6 +11,7 @@ mod prompt;
 mod push;
 mod question;
 mod second;
+mod upstream;
 mod verification;
 
 use std::{collections::HashMap, sync::Arc};

@@ -14,8 +14,8 @@ use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
     DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, DirectoryId, Door, EntryId, EventKind, HostileText,
     LimitScope, Lockout, LoginId, LoginName, LoginRequest, Methods, NumberMode, PasswordHash, Policy, Primary,
-    Question, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId,
-    UserOrigin, UserVerificationReached, Verdict, totp,
+    Question, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, UpstreamId, User,
+    UserId, UserOrigin, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PrimaryOutcome,
@@ -35,7 +35,7 @@ const LOCKOUT: Lockout = Lockout { threshold: 3, window: Duration::from_secs(120
 #[test]
 fn s02_s14_s22_s97_no_run_breaks_a_rule() {
     let only = std::env::var("COUNTERSIGN_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = std::env::var("COUNTERSIGN_SOAK_SEEDS").ok().and_then(|n| n.parse::<u64>().ok()).unwrap_or(400);
+    let seeds = std::env::var("COUNTERSIGN_SOAK_SEEDS").ok().and_then(|n| n.parse::<u64>().ok()).unwrap_or(500);
     let mut seen = Tally::default();
     for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
         let run = std::panic::catch_unwind(|| World::new(seed).run());
@@ -48,7 +48,7 @@ fn s02_s14_s22_s97_no_run_breaks_a_rule() {
         }
     }
     eprintln!("model: {seen:?}");
-    if only.is_none() && seeds >= 400 {
+    if only.is_none() && seeds >= 500 {
         // The runs are worth nothing when they do not get to the interesting places.
         let Tally { accepted_push, accepted_code, collisions, takeovers, expired, crashes, limited, code_used, .. } =
             seen;
@@ -57,6 +57,7 @@ fn s02_s14_s22_s97_no_run_breaks_a_rule() {
             seen;
         for reached in [
             accepted_push,
+            seen.accepted_behind,
             accepted_code,
             collisions,
             takeovers,
@@ -83,6 +84,7 @@ struct Tally {
     logins: u64,
     accepted_push: u64,
     accepted_code: u64,
+    accepted_behind: u64,
     collisions: u64,
     takeovers: u64,
     expired: u64,
@@ -111,6 +113,7 @@ impl Tally {
         self.logins += other.logins;
         self.accepted_push += other.accepted_push;
         self.accepted_code += other.accepted_code;
+        self.accepted_behind += other.accepted_behind;
         self.collisions += other.collisions;
         self.takeovers += other.takeovers;
         self.expired += other.expired;
@@ -258,6 +261,12 @@ struct World {
     tally: Tally,
 }
 
+/// What the servers grant a login that it is sent on to; it shows whose login it is.
+fn granted(known: &Known) -> Option<Arc<[u8]>> {
+    let sent_on = known.request.resource.primary == Primary::Radius;
+    sent_on.then(|| Arc::from(format!("{:?} {:?}", known.user, known.origin).into_bytes()))
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -318,12 +327,14 @@ impl World {
             ("portal", Primary::Local, None),
             ("kiosk", Primary::None, None),
             ("mail", Primary::Directory, Some(corp)),
+            ("relay", Primary::Radius, Some(corp)),
         ] {
             let prompts = matches!(name, "portal" | "kiosk" | "mail");
             let policy = Policy { prompt: prompts.then(|| self.methods()), ..Policy::default() };
             let resource = Resource {
                 policy,
                 directory,
+                upstream: (primary == Primary::Radius).then(|| UpstreamId::new(now, &self.entropy)),
                 retries: if self.rng.random_ratio(4, 5) { Retries::Join } else { Retries::Collide },
                 answer_by: Duration::from_secs(self.rng.random_range(5..70)),
                 ..Resource::new(ResourceId::new(now, &self.entropy), name, primary, now)
@@ -633,12 +644,10 @@ impl World {
         let credential = match (resource.primary, self.rng.random_range(0..10)) {
             (Primary::None, 0..6) => Credential::None,
             (Primary::None, _) => Credential::Password(Secret::new(code)),
-            (Primary::Local | Primary::Directory, 0..6) => Credential::Password(Secret::new(PASSWORD.to_vec())),
-            (Primary::Local | Primary::Directory, 6 | 7) => {
-                Credential::Password(Secret::new([PASSWORD, b",", &code].concat()))
-            }
-            (Primary::Local | Primary::Directory, 8) => Credential::Password(Secret::new(b"wrong".to_vec())),
-            (Primary::Local | Primary::Directory | Primary::Radius, _) => Credential::None,
+            (_, 0..6) => Credential::Password(Secret::new(PASSWORD.to_vec())),
+            (_, 6 | 7) => Credential::Password(Secret::new([PASSWORD, b",", &code].concat())),
+            (_, 8) => Credential::Password(Secret::new(b"wrong".to_vec())),
+            (_, _) => Credential::None,
         };
         let known_source = self.rng.random_ratio(3, 4);
         LoginRequest {
@@ -656,6 +665,7 @@ impl World {
                 ..RetryKey::default()
             },
             state: None,
+            forward: Some([].into()),
         }
     }
 
@@ -723,7 +733,9 @@ impl World {
                 if incarnation != self.incarnation {
                     return;
                 }
-                Event::PrimaryChecked { login, outcome }
+                let attributes = self.logins.get(&login).filter(|_| outcome == PrimaryOutcome::Right);
+                let attributes = attributes.and_then(granted);
+                Event::PrimaryChecked { login, outcome, attributes }
             }
             Action::Write { lane, commit, incarnation } => {
                 // A write that was on its way when the server crashed may still have reached the disk.

@@ -3,6 +3,7 @@
 mod chap;
 mod directed;
 mod prompts;
+mod upstream;
 mod verified;
 
 use core::time::Duration;
@@ -50,6 +51,10 @@ struct Play {
     passwords_checked: usize,
     /// What the directory says of a password that is not `right`.
     directory_says: PrimaryOutcome,
+    /// What the servers say that logins are sent on to.
+    upstream_says: PrimaryOutcome,
+    /// What was sent on: the attributes, the password, and the time for an answer.
+    sent_on: Vec<(Arc<[u8]>, Secret, Duration)>,
     /// What came of passwords that are looked at side by side; `None` while each is answered at once.
     side_by_side: Option<Vec<Event>>,
 }
@@ -86,6 +91,8 @@ impl Play {
             answers: Vec::new(),
             passwords_checked: 0,
             directory_says: PrimaryOutcome::Wrong,
+            upstream_says: PrimaryOutcome::Right,
+            sent_on: Vec::new(),
             side_by_side: None,
             entropy,
         };
@@ -144,6 +151,7 @@ impl Play {
             source: Source { address: Some("198.51.100.7".into()) },
             retry: RetryKey { nas_port: Some(vec![0, 0, 0, 1]), ..RetryKey::default() },
             state: None,
+            forward: None,
         }
     }
 
@@ -228,14 +236,21 @@ impl Play {
                     Effect::CheckPrimary { login, against, password } => {
                         self.passwords_checked += 1;
                         let right = password.expose() == b"right";
+                        let mut attributes = None;
                         let outcome = match against {
+                            Against::Upstream { attributes: sent, budget, .. } => {
+                                self.sent_on.push((sent, password, budget));
+                                let right = self.upstream_says == PrimaryOutcome::Right;
+                                attributes = right.then(|| Arc::from(*b"of the upstream"));
+                                self.upstream_says
+                            }
                             Against::Local { hash: Some(_) } | Against::Directory { entry: Some(_), .. } if right => {
                                 PrimaryOutcome::Right
                             }
                             Against::Local { .. } => PrimaryOutcome::Wrong,
                             Against::Directory { .. } => self.directory_says,
                         };
-                        let checked = Event::PrimaryChecked { login, outcome };
+                        let checked = Event::PrimaryChecked { login, outcome, attributes };
                         self.side_by_side.as_mut().unwrap_or(&mut events).push(checked);
                     }
                     Effect::Commit { lane, commit } => {

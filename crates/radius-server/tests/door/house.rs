@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use countersign_desk::DeskConfig;
 use countersign_domain::Decision;
 use countersign_radius::Limits;
-use countersign_radius_server::{Config, Counts, Figures, RadiusServer};
+use countersign_radius_server::{Config, Counts, Figures, ProxyMark, RadiusServer};
 use countersign_testkit::{Nas, NewResource, Site, SoftDevice};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,8 @@ impl House {
     }
 
     pub(crate) fn with(site: Site, listen: &str, limits: Limits) -> Self {
-        let config = Config { listen: vec![listen.parse().unwrap()], limits };
+        let mark = ProxyMark::new([7; 16]);
+        let config = Config { listen: vec![listen.parse().unwrap()], limits, mark };
         let server = RadiusServer::bind(config, Arc::clone(&site.desk)).unwrap();
         let (address, figures) = (server.local_addr().unwrap(), server.figures());
         let shutdown = CancellationToken::new();

@@ -18,3 +18,4 @@ mod rejects;
 mod retransmissions;
 mod rules;
 mod sockets;
+mod upstream;

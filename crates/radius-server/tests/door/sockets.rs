@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_domain::Decision;
 use countersign_radius::{Code, Limits};
-use countersign_radius_server::{BindError, Config, RadiusServer};
+use countersign_radius_server::{BindError, Config, ProxyMark, RadiusServer};
 use countersign_testkit::{Ask, Nas, NewResource, Site};
 
 use crate::house::{House, SECRET, SOON};
@@ -50,7 +50,7 @@ async fn a_port_that_cannot_be_had_is_named_with_what_to_do() {
     let house = House::bare(62).await;
     let refused = |listen: &[&str]| {
         let listen = listen.iter().map(|address| address.parse().unwrap()).collect();
-        let config = Config { listen, limits: Limits::default() };
+        let config = Config { listen, limits: Limits::default(), mark: ProxyMark::new([7; 16]) };
         RadiusServer::bind(config, Arc::clone(&house.site.desk)).err().expect("it cannot be bound")
     };
     let taken = refused(&[&house.address.to_string()]);
@@ -69,7 +69,11 @@ async fn a_port_that_cannot_be_had_is_named_with_what_to_do() {
 async fn several_sockets_serve_side_by_side() {
     let site = Site::open(63).await;
     let listen = ["127.0.0.1:0", "127.0.0.2:0"].map(|address| address.parse().unwrap()).to_vec();
-    let server = RadiusServer::bind(Config { listen, limits: Limits::default() }, Arc::clone(&site.desk)).unwrap();
+    let server = RadiusServer::bind(
+        Config { listen, limits: Limits::default(), mark: ProxyMark::new([7; 16]) },
+        Arc::clone(&site.desk),
+    )
+    .unwrap();
     let addresses = server.local_addrs().collect::<Vec<_>>();
     site.resource(NewResource::default()).await;
     let shutdown = tokio_util::sync::CancellationToken::new();

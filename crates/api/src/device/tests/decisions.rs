@@ -457,6 +457,7 @@ async fn s23_a_code_typed_instead_must_be_six_digits() {
             source: Source::default(),
             retry: RetryKey::default(),
             state: None,
+            forward: None,
         });
         assert_eq!(world.verdict().await == Verdict::accept(), code == right, "{code:?}");
     }

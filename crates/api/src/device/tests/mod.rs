@@ -205,6 +205,7 @@ impl World {
             source: Source { address: address.map(HostileText::from) },
             retry: RetryKey::default(),
             state: None,
+            forward: None,
         });
     }
 

@@ -64,16 +64,24 @@ impl World {
         match against {
             _ if self.rng.random_ratio(1, 50) => PrimaryOutcome::Busy,
             Against::Local { hash: Some(_) } if right => PrimaryOutcome::Right,
-            Against::Directory { .. } if self.rng.random_ratio(1, 30) => PrimaryOutcome::Refused("locked"),
-            Against::Directory { .. } if self.rng.random_ratio(1, 30) => {
+            Against::Directory { .. } | Against::Upstream { .. } if self.rng.random_ratio(1, 30) => {
+                PrimaryOutcome::Refused("locked")
+            }
+            Against::Directory { .. } | Against::Upstream { .. } if self.rng.random_ratio(1, 30) => {
                 PrimaryOutcome::Unavailable("directory_unreachable")
             }
+            Against::Upstream { origin: UserOrigin::Local, .. } => panic!("a user of another place was sent on"),
             Against::Local { .. } | Against::Directory { entry: None, .. } => PrimaryOutcome::Wrong,
-            Against::Directory { entry: Some(entry), .. } if right => {
+            // Those servers ask the same directory.
+            Against::Directory { entry: Some(entry), .. }
+            | Against::Upstream { origin: UserOrigin::Directory { entry, .. }, .. }
+                if right =>
+            {
                 self.wrong_in_directory.remove(entry);
                 PrimaryOutcome::Right
             }
-            Against::Directory { entry: Some(entry), .. } => {
+            Against::Directory { entry: Some(entry), .. }
+            | Against::Upstream { origin: UserOrigin::Directory { entry, .. }, .. } => {
                 // As Active Directory counts: from one wrong password to the next.
                 let (count, last) = self.wrong_in_directory.get(entry).copied().unwrap_or_default();
                 let again = self.monotonic.saturating_sub(last) >= LOCKOUT.window;
@@ -140,7 +148,16 @@ impl World {
         }
         let asked = matches!(verdict, Verdict::Ask(_));
         match verdict {
-            Verdict::Accept(_) => self.accepted(request, of),
+            Verdict::Accept(grant) => {
+                let known = &self.logins[&of];
+                assert_eq!(
+                    grant.upstream,
+                    granted(known).unwrap_or_default(),
+                    "granted by nobody, or to somebody else"
+                );
+                self.tally.accepted_behind += u64::from(!grant.upstream.is_empty());
+                self.accepted(request, of);
+            }
             Verdict::Ask(question) => self.asked(request, of, question),
             Verdict::Reject { reason: Reason::Collision, .. } => {
                 self.tally.collisions += 1;
