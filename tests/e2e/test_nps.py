@@ -5,12 +5,14 @@ import struct
 import pytest
 
 import middle
-from domain import add_domain
+from domain import PASSWORD, add_domain
 from freeradius import FreeRADIUS, Home
-from gateway import CALLED_STATION_ID, CLASS, Gateway, microsoft
+from gateway import CALLED_STATION_ID, CLASS, SESSION_TIMEOUT, Gateway, microsoft
 from harness import Phone, wait_until
 from middle import Middle
-from radius_client import ACCESS_ACCEPT, ACCESS_REJECT, MESSAGE_AUTHENTICATOR, PROXY_STATE, STATUS_SERVER, USER_NAME
+from radius_client import (
+    ACCESS_ACCEPT, ACCESS_REJECT, MESSAGE_AUTHENTICATOR, NAS_IDENTIFIER, PROXY_STATE, STATUS_SERVER, USER_NAME,
+)  # fmt: skip
 
 ALICE = "EXAMPLE\\alice"
 
@@ -74,6 +76,36 @@ def test_s40_s55_the_phone_decides_and_the_answer_brings_proxy_state_and_nothing
     assert reply.attributes[1:] == [(PROXY_STATE, asked[0])]
     [verdict] = began(event="login.ended")
     assert (verdict["reason"], verdict["binding"], verdict["user_typed"]) == ("approved", "none", "EXAMPLE\\\\alice")
+
+
+def test_s55_what_the_policies_of_a_gateway_say_countersign_can_say(resource, nps, alice):
+    """What it may redirect, and how long it may last; by group."""
+    rules = [
+        "Session-Timeout = 28800", "GG-RDP -> MS-RDG-Device-Redirection = 9", "GG-Other -> MS-RDG-Device-Redirection = Enable-All"
+    ]  # fmt: skip
+    resource.server.ask("resource", "set", resource.name, *[part for rule in rules for part in ("--reply", rule)])
+    request = nps.request(ALICE)
+    nps.send(request)
+    alice.answer("verify")
+    reply = nps.receive(request, 10)
+    assert reply.code == ACCESS_ACCEPT
+    given = [one for one in reply.attributes[1:] if one[0] != PROXY_STATE]
+    assert given == [(SESSION_TIMEOUT, struct.pack("!I", 28800)), microsoft(63, struct.pack("!I", 9))]
+
+
+def test_one_nps_speaks_for_a_gateway_and_a_vpn(server, resource, nps, alice, began):
+    """Its VPN checks a password, its gateway sends none."""
+    vpn = f"vpn-of-{resource.name}"
+    made = server.ask("resource", "add", vpn, "--no-client", "--primary", "directory", "--directory", "corp", "--allow-group", "GG-RDP")
+    server.ask("client", "set", resource.name, "--match", f"NAS-Identifier = vpn1 -> {vpn}")
+    marks = [(NAS_IDENTIFIER, b"vpn1")]
+    assert nps.login(ALICE, None, marks).code == ACCESS_REJECT, "there a password is asked for"
+    request = nps.packet(marks, user=ALICE, password=PASSWORD)
+    nps.send(request)
+    alice.answer("verify")
+    assert nps.receive(request, 10).code == ACCESS_ACCEPT
+    ended = [(record["resource"], record["reason"]) for record in began(event="login.ended")]
+    assert ended == [(made["id"], "password_wrong"), (made["id"], "approved")]
 
 
 def test_deny_keeps_out(nps, alice):

@@ -52,13 +52,10 @@ pam() {
     umask 077
     echo "$RDP_RADIUS $(cat "$RDP_SECRET") ${RDP_WAIT:-60} ${RDP_SOURCE:-}" >"$STATE/etc/pam_radius.conf"
   )
-  # requisite: nothing behind it is asked after a refusal. The account and its home come from passwd.
-  cat >"$STATE/etc/pam" <<PAM
-auth     requisite pam_radius_auth.so conf=$STATE/etc/pam_radius.conf
-account  required  pam_permit.so
-session  required  pam_permit.so
-password required  pam_deny.so
-PAM
+  # As docs/guide/xrdp.md says: one line of the package's file is another. requisite, so that nothing is asked after a refusal.
+  sed "s#^@include common-auth\$#auth requisite pam_radius_auth.so conf=$STATE/etc/pam_radius.conf#" \
+    /etc/pam.d/xrdp-sesman >"$STATE/etc/pam"
+  grep -q pam_radius_auth "$STATE/etc/pam" || die "/etc/pam.d/xrdp-sesman has no line @include common-auth"
 }
 
 desktop() {
