@@ -74,7 +74,7 @@ pub struct Facts {
     pub organization: String,
     /// Packets by what became of them, for all clients together.
     pub radius_counters: BTreeMap<String, u64>,
-    /// The same for each resource's client.
+    /// The same for each client, by its name.
     pub client_counters: BTreeMap<String, BTreeMap<String, u64>>,
     /// Pushes by what became of them; nothing where none are sent.
     #[serde(default)]
