@@ -873,6 +873,26 @@ async fn upstreams_are_added_changed_and_removed_and_no_secret_comes_out() {
     let findings = server.done("GET", "doctor", Value::Null).await.to_string();
     assert!(findings.contains("upstream NPS"), "{findings}");
 
+    // Resources whose first factor it checks.
+    let gateway = |more: Value| {
+        let mut body = json!({"name": "gw", "clients": ["10.0.0.2"], "generate_secret": true, "primary": "radius"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    server.refused("POST", "resources", gateway(json!({})), AdminCode::PrimaryRefused).await;
+    server.refused("POST", "resources", gateway(json!({"upstream": "x"})), AdminCode::UpstreamUnknown).await;
+    let odd = gateway(json!({"upstream": "nps", "expects": "something"}));
+    server.refused("POST", "resources", odd, AdminCode::Malformed).await;
+    let odd = gateway(json!({"upstream": "nps", "primary": "none"}));
+    server.refused("POST", "resources", odd, AdminCode::PrimaryRefused).await;
+    let added = server.done("POST", "resources", gateway(json!({"upstream": "nps", "expects": "nothing"}))).await;
+    assert_eq!((&added["upstream"], &added["expects"]), (&json!("NPS"), &json!("nothing")));
+    server.refused("DELETE", "upstreams/NPS", Value::Null, AdminCode::UpstreamInUse).await;
+    let changed = server.done("PATCH", "resources/gw", json!({"expects": "password"})).await;
+    assert_eq!(changed["expects"], "password");
+    let changed = server.done("PATCH", "resources/gw", json!({"primary": "none"})).await;
+    assert_eq!((&changed["upstream"], &changed["expects"]), (&Value::Null, &Value::Null));
+
     let all = server.done("GET", "upstreams", Value::Null).await.to_string();
     for record in server.site.audit().await {
         assert!(!format!("{record:?}{all}").contains("canary"), "{record:?}");

@@ -307,13 +307,20 @@ pub(crate) struct AddResource {
     /// Make a shared secret of 32 characters and show it, once
     #[arg(long)]
     pub(crate) generate_secret: bool,
-    /// Who checks the password: local (countersign, its own), directory (the one of --directory), none (the client has
-    /// done it, or only a code is typed)
+    /// Who checks the password: local (countersign, its own), directory (the one of --directory), radius (the servers of
+    /// --upstream), none (the client has done it, or only a code is typed)
     #[arg(long, value_enum, default_value = "local")]
     pub(crate) primary: Primary,
     /// Where its users are looked up, instead of among those who were added here
     #[arg(long, value_name = "NAME")]
     pub(crate) directory: Option<String>,
+    /// RADIUS servers that check the password, with --primary radius
+    #[arg(long, value_name = "NAME")]
+    pub(crate) upstream: Option<String>,
+    /// What its client sends for them: password, or nothing, as an RD Gateway, which has checked the password itself
+    /// [default: password]
+    #[arg(long, value_enum, requires = "upstream")]
+    pub(crate) expects: Option<Expects>,
     /// Group of the directory whose members may log on, directly or through other groups; may be given several times
     /// [default: everybody in the directory]
     #[arg(long = "allow-group", value_name = "GROUP")]
@@ -343,7 +350,7 @@ pub(crate) struct AddResource {
 #[derive(Args)]
 #[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
-    "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory",
+    "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory", "upstream", "expects",
     "allow_groups", "allow_all_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
     "user_verification",
 ]))]
@@ -368,6 +375,12 @@ pub(crate) struct SetResource {
     /// Where its users are looked up
     #[arg(long, value_name = "NAME")]
     pub(crate) directory: Option<String>,
+    /// RADIUS servers that check the password, with --primary radius
+    #[arg(long, value_name = "NAME")]
+    pub(crate) upstream: Option<String>,
+    /// What its client sends for them
+    #[arg(long, value_enum)]
+    pub(crate) expects: Option<Expects>,
     /// Look its users up among those who were added here
     #[arg(long, conflicts_with = "directory")]
     pub(crate) no_directory: bool,
@@ -421,7 +434,8 @@ macro_rules! words {
 }
 
 words!(Kind { Radius = "radius", });
-words!(Primary { Local = "local", Directory = "directory", None = "none", });
+words!(Primary { Local = "local", Directory = "directory", Radius = "radius", None = "none", });
+words!(Expects { Password = "password", Nothing = "nothing", });
 words!(DirectoryKind {
     /// Active Directory, or Samba as its domain controller
     Ad = "ad",

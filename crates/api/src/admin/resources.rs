@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_domain::{
-    Charset, ClientId, Commit, DirectoryId, EventKind, HostileText, Primary, RadiusClient, Resource, ResourceId,
-    ResourceKind, Retries, Secret, UserVerification, Write,
+    Charset, ClientId, Commit, DirectoryId, EventKind, Expects, HostileText, Primary, RadiusClient, Resource,
+    ResourceId, ResourceKind, Retries, Secret, UserVerification, Write,
 };
 use countersign_storage::CommitError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) use self::fields::group;
-use self::fields::{answer_by, charset, goes_together, groups, primary, retries, verification, verification_word};
+use self::fields::{
+    answer_by, charset, expects, expects_word, goes_together, groups, primary, retries, verification, verification_word,
+};
 use super::{
     Actor, AdminApi, AdminCode, AdminProblem, check_shown, clients,
     json::{Body, Name, answer, ok, secret},
@@ -37,11 +39,17 @@ pub struct ResourceView {
     /// The clients whose own resource it is.
     #[serde(default)]
     pub client_names: Vec<String>,
-    /// Who checks the first factor: `local`, `directory` or `none`.
+    /// Who checks the first factor: `local`, `directory`, `radius` or `none`.
     pub primary: String,
     /// Where its users are looked up; `null`: they are those who were added here.
     #[serde(default)]
     pub directory: Option<String>,
+    /// The servers that check the first factor, with primary `radius`.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// What a request carries for them: `password` or `nothing`.
+    #[serde(default)]
+    pub expects: Option<String>,
     /// Groups of the directory whose members may log on; empty: everybody in it.
     #[serde(default)]
     pub allow_groups: Vec<String>,
@@ -94,6 +102,10 @@ pub(super) struct AddResource {
     #[serde(default)]
     directory: Option<String>,
     #[serde(default)]
+    upstream: Option<String>,
+    #[serde(default)]
+    expects: Option<String>,
+    #[serde(default)]
     allow_groups: Vec<String>,
     #[serde(default)]
     reply: Vec<String>,
@@ -126,6 +138,10 @@ pub(super) struct SetResource {
     #[serde(default)]
     directory: Option<String>,
     #[serde(default)]
+    upstream: Option<String>,
+    #[serde(default)]
+    expects: Option<String>,
+    #[serde(default)]
     allow_groups: Option<Vec<String>>,
     #[serde(default)]
     reply: Option<Vec<String>>,
@@ -153,6 +169,8 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         client_names: clients.iter().map(|client| client.name.clone()).collect(),
         primary: resource.primary.as_str().to_owned(),
         directory: api.directory_of(resource),
+        upstream: api.upstream_of(resource),
+        expects: (resource.primary == Primary::Radius).then(|| expects_word(resource.policy.credential).to_owned()),
         allow_groups: resource.allow_groups.clone(),
         reply: replies::texts(&resource.policy.reply),
         charset: resource.policy.charset.as_str().to_owned(),
@@ -172,6 +190,7 @@ fn facts(api: &AdminApi, resource: &Resource, client: Option<&RadiusClient>, sec
         "kind": resource.kind.as_str(),
         "primary": resource.primary.as_str(),
         "directory": api.directory_of(resource),
+        "upstream": api.upstream_of(resource),
         "allow_groups": resource.allow_groups,
         "answer_by": resource.answer_by.as_secs(),
         "retries": resource.retries.as_str(),
@@ -206,6 +225,12 @@ impl AdminApi {
     fn directory_of(&self, resource: &Resource) -> Option<String> {
         let id = resource.directory?;
         Some(self.desk.directory_name(id).unwrap_or_else(|| id.to_string()))
+    }
+
+    /// The name of the servers that check its first factor.
+    fn upstream_of(&self, resource: &Resource) -> Option<String> {
+        let id = resource.upstream?;
+        Some(self.desk.upstream_name(id).unwrap_or_else(|| id.to_string()))
     }
 
     async fn directory_id(&self, name: Option<&str>) -> Result<Option<DirectoryId>, AdminProblem> {
@@ -313,6 +338,10 @@ pub(super) async fn add(
         answer_by: new.answer_by.map_or(Ok(Resource::ANSWER_BY_DEFAULT), answer_by)?,
         ..Resource::new(ResourceId::new(now, entropy), &new.name, primary, now)
     };
+    if let Some(name) = &new.upstream {
+        resource.upstream = Some(api.upstream(name).await?.id);
+    }
+    resource.policy.credential = new.expects.as_deref().map_or(Ok(Expects::Password), expects)?;
     resource.policy.user_verification =
         new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
     resource.policy.reply = replies::rules(&new.reply)?;
@@ -387,6 +416,16 @@ pub(super) async fn set(
             resource.allow_groups.clear();
             resource.policy.reply.retain(|rule| rule.group.is_none());
         }
+    }
+    if resource.primary != Primary::Radius {
+        resource.upstream = None;
+        resource.policy.credential = Expects::Password;
+    }
+    if let Some(name) = new.upstream {
+        resource.upstream = Some(api.upstream(&name).await?.id);
+    }
+    if let Some(word) = new.expects {
+        resource.policy.credential = expects(&word)?;
     }
     if let Some(name) = new.directory {
         resource.directory = api.directory_id(Some(&name)).await?;

@@ -6,7 +6,7 @@ use countersign_api::admin::resources::{ResourceChanged, ResourceView};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{AddResource, Charset, ResourceCommand, ResourceName, SetResource},
+    cli::{AddResource, Charset, Expects, ResourceCommand, ResourceName, SetResource},
     client::{Client, piece},
     commands::from_stdin,
     output::{Failure, Output},
@@ -47,6 +47,8 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "generate_secret": new.generate_secret,
         "primary": new.primary.word(),
         "directory": new.directory,
+        "upstream": new.upstream,
+        "expects": new.expects.map(Expects::word),
         "allow_groups": new.allow_groups,
         "reply": new.reply,
         "charset": new.charset.map(Charset::word),
@@ -74,6 +76,8 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("clients", (!new.clients.is_empty()).then(|| new.clients.into()));
     put("primary", new.primary.map(|primary| primary.word().into()));
     put("directory", new.directory.map(Value::String));
+    put("upstream", new.upstream.map(Value::String));
+    put("expects", new.expects.map(|expects| expects.word().into()));
     put("directory", new.no_directory.then(|| Value::String(String::new())));
     put("allow_groups", (!new.allow_groups.is_empty()).then(|| new.allow_groups.into()));
     put("allow_groups", new.allow_all_groups.then(|| Value::Array(Vec::new())));
@@ -127,6 +131,10 @@ fn print(resource: &ResourceView, output: Output) {
         };
         facts.push(("directory", directory.clone()));
         facts.push(("allowed", groups));
+    }
+    if let (Some(upstream), Some(expects)) = (&resource.upstream, &resource.expects) {
+        facts.push(("upstream", upstream.clone()));
+        facts.push(("expects", expects.clone()));
     }
     facts.extend(resource.reply.iter().map(|attribute| ("reply", attribute.clone())));
     facts.extend([

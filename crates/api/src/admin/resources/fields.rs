@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use countersign_domain::{Charset, HostileText, Primary, Resource, Retries, UserVerification};
+use countersign_domain::{Charset, Expects, HostileText, Primary, Resource, Retries, UserVerification};
 
 use crate::admin::{AdminCode, AdminProblem, is_harmless};
 
@@ -70,6 +70,11 @@ pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
         (Primary::Radius, _) if resource.upstream.is_none() => {
             refuse("primary radius needs the servers that check the password: --upstream NAME")
         }
+        (Primary::Local | Primary::Directory | Primary::None, _)
+            if resource.upstream.is_some() || resource.policy.credential != Expects::Password =>
+        {
+            refuse("--upstream and --expects are for --primary radius")
+        }
         (_, None)
             if !resource.allow_groups.is_empty() || resource.policy.reply.iter().any(|rule| rule.group.is_some()) =>
         {
@@ -77,6 +82,20 @@ pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
         }
         _ => Ok(()),
     }
+}
+
+pub(super) const fn expects_word(expects: Expects) -> &'static str {
+    match expects {
+        Expects::Password => "password",
+        Expects::Nothing => "nothing",
+    }
+}
+
+pub(super) fn expects(word: &str) -> Result<Expects, AdminProblem> {
+    [Expects::Password, Expects::Nothing].into_iter().find(|expects| expects_word(*expects) == word).ok_or_else(|| {
+        let shown = HostileText::from(word);
+        AdminProblem::new(AdminCode::Malformed, format!("expects is password or nothing, not {shown}"))
+    })
 }
 
 pub(super) fn retries(word: &str) -> Result<Retries, AdminProblem> {
