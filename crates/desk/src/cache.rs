@@ -50,7 +50,7 @@ pub(crate) enum Change {
 
 /// A row as it is after a commit.
 pub(crate) enum Row {
-    Limits(ScopedLimits),
+    Limits(Box<ScopedLimits>),
     Step(DeviceId, u64),
 }
 
@@ -59,11 +59,11 @@ impl Change {
         let mut rows = Vec::new();
         for write in writes {
             match write {
-                Write::SetLimits { scope, expected, limits } => rows.push(Row::Limits(ScopedLimits {
+                Write::SetLimits { scope, expected, limits } => rows.push(Row::Limits(Box::new(ScopedLimits {
                     scope: *scope,
                     version: expected.saturating_add(1),
                     limits: limits.clone(),
-                })),
+                }))),
                 Write::BurnTotpStep { device, step } => rows.push(Row::Step(*device, *step)),
                 // Challenges are not kept here, and a condition changes nothing.
                 Write::RequireActive(_)
@@ -83,10 +83,10 @@ impl Row {
         match self {
             Self::Limits(limits) => {
                 match snapshot.limits.iter_mut().find(|known| known.scope == limits.scope) {
-                    Some(known) if known.version < limits.version => *known = limits,
+                    Some(known) if known.version < limits.version => *known = *limits,
                     // It was read anew since, after somebody else had written.
                     Some(_) => {}
-                    None => snapshot.limits.push(limits),
+                    None => snapshot.limits.push(*limits),
                 }
             }
             Self::Step(id, step) => {

@@ -6,13 +6,12 @@ use std::{
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, Clock, Closing, ClosingState, Commit, DeviceId, DeviceState, DirectoryId, Door,
-    Entropy, EventKind, LoginId, LoginName, LoginRequest, LoginResult, Reason, Secret, UserId, UserOrigin,
-    UserSnapshot, Verdict, Write,
+    AuditEvent, Challenge, ChallengeId, Clock, Commit, DeviceId, DeviceState, DirectoryId, Door, Entropy, LoginId,
+    LoginName, LoginRequest, Secret, UserId, UserOrigin, UserSnapshot, Verdict, Write,
 };
 use countersign_engine::{
     Against, Bounds, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome, Subject,
-    Submission,
+    Submission, WindowAnswer,
 };
 use countersign_storage::{CommitError, Store, StoreError};
 use tokio::{
@@ -107,10 +106,18 @@ struct Running {
     engine: Engine,
     doors: Vec<(Door, mpsc::UnboundedSender<DoorVerdict>)>,
     answers: HashMap<u64, oneshot::Sender<DecisionAnswer>>,
+    window_answers: HashMap<u64, oneshot::Sender<WindowAnswer>>,
     next_ticket: u64,
     /// Logins whose name a directory is being asked about; whether the client has given them up since.
     naming: HashMap<LoginId, bool>,
     armed: Option<Duration>,
+}
+
+impl Running {
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
 }
 
 impl Desk {
@@ -146,9 +153,10 @@ impl Desk {
         let desk = Arc::new(Self {
             together,
             engine: Mutex::new(Running {
-                engine: Engine::new(config.bounds, &*entropy),
+                engine: Engine::new(config.bounds, Duration::ZERO, &*entropy),
                 doors: Vec::new(),
                 answers: HashMap::new(),
+                window_answers: HashMap::new(),
                 next_ticket: 0,
                 naming: HashMap::new(),
                 armed: None,
@@ -182,27 +190,7 @@ impl Desk {
     /// [`CommitError`] when the database does not answer.
     pub async fn begin(&self, started: AuditEvent) -> Result<(), CommitError> {
         self.store.commit(Commit::record(started)).await?;
-        for challenge in self.store.pending_challenges().await? {
-            let now = self.clock.now();
-            let closing = Closing { state: ClosingState::Cancelled, at: now, decision: None };
-            let event = AuditEvent {
-                login: Some(challenge.login),
-                user_id: Some(challenge.user),
-                resource: Some(challenge.resource),
-                factor: Some("push"),
-                result: Some(LoginResult::Unanswered.as_str()),
-                ..AuditEvent::new(now, EventKind::LoginEnded, "server")
-            };
-            let commit = Commit {
-                writes: vec![Write::CloseChallenge { id: challenge.id, closing }],
-                audit: vec![event.because(Reason::Cancelled)],
-            };
-            match self.store.commit(commit).await {
-                Ok(()) | Err(CommitError::Conflict(_)) => {}
-                Err(fault @ CommitError::Store(_)) => return Err(fault),
-            }
-        }
-        Ok(())
+        crate::leftovers::close(self).await
     }
 
     /// The time, from the clock that this desk goes by.
@@ -286,15 +274,16 @@ impl Desk {
             // Whose it is, is known since the question.
             return self.drive(Event::Answered { request: Box::new(request) });
         }
+        let arrived = self.now().monotonic;
         if let Some(directory) = request.resource.directory {
-            return self.login_in(directory, request);
+            return self.login_in(directory, request, arrived);
         }
         let name = request.user_typed.as_utf8().and_then(|typed| LoginName::new(typed).ok());
-        let Some(name) = name else { return self.start(request, Subject::Unknown) };
+        let Some(name) = name else { return self.start(request, Subject::Unknown, arrived) };
         if let Some(user) = self.cache.user_of(name.folded()) {
-            return self.start(request, Subject::Known(user));
+            return self.start(request, Subject::Known(user), arrived);
         }
-        self.look_up(Lookup::Login(Box::new(request), name));
+        self.look_up(Lookup::Login(Box::new(request), name, arrived));
     }
 
     fn look_up(&self, lookup: Lookup) {
@@ -311,21 +300,21 @@ impl Desk {
     }
 
     /// Hands in a login of somebody whom only the directory knows by name.
-    fn login_in(self: &Arc<Self>, directory: DirectoryId, request: LoginRequest) {
+    fn login_in(self: &Arc<Self>, directory: DirectoryId, request: LoginRequest, arrived: Duration) {
         self.lock().naming.insert(request.id, false);
         let desk = Arc::clone(self);
         tokio::spawn(async move {
             let login = request.id;
             let subject = desk.subject_in(directory, &request).await;
-            desk.start(request, subject);
+            desk.start(request, subject, arrived);
             if desk.lock().naming.remove(&login) == Some(true) {
                 desk.drive(Event::Superseded(login));
             }
         });
     }
 
-    fn start(self: &Arc<Self>, request: LoginRequest, subject: Subject) {
-        self.drive(Event::Start { request: Box::new(request), subject });
+    fn start(self: &Arc<Self>, request: LoginRequest, subject: Subject, arrived: Duration) {
+        self.drive(Event::Start { request: Box::new(request), subject, arrived });
     }
 
     /// A retransmission of a request without an answer was heard.
@@ -417,13 +406,21 @@ impl Desk {
         let (sender, receiver) = oneshot::channel();
         let ticket = {
             let mut running = self.lock();
-            running.next_ticket += 1;
-            let ticket = running.next_ticket;
+            let ticket = running.ticket();
             running.answers.insert(ticket, sender);
             ticket
         };
         self.drive(Event::Decided { ticket, user, challenge, submission: Box::new(submission) });
         receiver.await.unwrap_or(DecisionAnswer::Unavailable)
+    }
+
+    /// Names an answer about a window, and where it comes.
+    pub(crate) fn window_ticket(&self) -> (u64, oneshot::Receiver<WindowAnswer>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut running = self.lock();
+        let ticket = running.ticket();
+        running.window_answers.insert(ticket, sender);
+        (ticket, receiver)
     }
 
     // For administrators.
@@ -503,7 +500,7 @@ impl Desk {
     }
 
     /// Feeds the engine one event and carries out what comes of it. What memory can answer is answered on the spot.
-    fn drive(self: &Arc<Self>, event: Event) {
+    pub(crate) fn drive(self: &Arc<Self>, event: Event) {
         self.drive_all(vec![event]);
     }
 
@@ -571,6 +568,11 @@ impl Desk {
             Effect::Publish(notice) => self.hub.publish(&notice),
             Effect::Answer { ticket, answer } => {
                 if let Some(sender) = running.answers.remove(&ticket) {
+                    let _ = sender.send(answer);
+                }
+            }
+            Effect::WindowAnswer { ticket, answer } => {
+                if let Some(sender) = running.window_answers.remove(&ticket) {
                     let _ = sender.send(answer);
                 }
             }

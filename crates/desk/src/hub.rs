@@ -135,6 +135,7 @@ impl Hub {
                     None => devices.clone(),
                 }
             }
+            Notice::WindowClosed { device, .. } => vec![*device],
         };
         for device in devices {
             let Some(listeners) = inner.listeners.get_mut(&device) else { continue };

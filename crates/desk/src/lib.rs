@@ -9,14 +9,17 @@ mod complaints;
 mod desk;
 mod directories;
 mod hub;
+mod leftovers;
 mod passwords;
 mod resources;
 pub mod sync;
 mod together;
 mod upstreams;
+mod windows;
 
 pub use countersign_engine::{
     AssertionCheck, AssertionOutcome, Bounds, DecisionAnswer, Figures, Notice, SignatureCheck, Submission,
+    WindowAnswer, WindowRefusal, WindowRequest,
 };
 pub use desk::{Desk, DeskConfig, DoorVerdict, Peers};
 pub use directories::{Directories, FindFault, PasswordAnswer, Person, Trouble};

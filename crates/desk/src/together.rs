@@ -1,5 +1,6 @@
 //! Reads and commits of many logins in one go: whatever comes while one is under way shares the next.
 
+use core::time::Duration;
 use std::sync::{Arc, Weak};
 
 use countersign_domain::{AuditEvent, Commit, EventKind, LoginName, LoginRequest, UserId, UserSnapshot};
@@ -17,8 +18,8 @@ const COMMITS: usize = 2048;
 
 /// Somebody who is not in memory.
 pub(crate) enum Lookup {
-    /// A login of whoever has the name.
-    Login(Box<LoginRequest>, LoginName),
+    /// A login of whoever has the name, and when the door got it.
+    Login(Box<LoginRequest>, LoginName, Duration),
     /// A lane waits for its user.
     Load(Lane, UserId),
 }
@@ -54,7 +55,7 @@ async fn read(desk: Weak<Desk>, mut queue: mpsc::UnboundedReceiver<Lookup>) {
         let wanted: Vec<Wanted> = lookups
             .iter()
             .map(|lookup| match lookup {
-                Lookup::Login(_, name) => Wanted::Named(name.clone()),
+                Lookup::Login(_, name, _) => Wanted::Named(name.clone()),
                 Lookup::Load(_, user) => Wanted::User(*user),
             })
             .collect();
@@ -67,7 +68,7 @@ async fn read(desk: Weak<Desk>, mut queue: mpsc::UnboundedReceiver<Lookup>) {
                     if let Some(snapshot) = &found {
                         desk.cache().keep(users.of(desk.cache(), snapshot.user.id), snapshot);
                     }
-                    if let (Lookup::Login(_, name), Some(snapshot)) = (&lookup, &found) {
+                    if let (Lookup::Login(_, name, _), Some(snapshot)) = (&lookup, &found) {
                         desk.cache().keep_name(names, name.folded(), snapshot.user.id);
                     }
                     events.push(found_event(lookup, found));
@@ -77,7 +78,9 @@ async fn read(desk: Weak<Desk>, mut queue: mpsc::UnboundedReceiver<Lookup>) {
                 let subject = desk.lost(&fault);
                 for lookup in lookups.drain(..) {
                     events.push(match lookup {
-                        Lookup::Login(request, _) => Event::Start { request, subject: subject.clone() },
+                        Lookup::Login(request, _, arrived) => {
+                            Event::Start { request, subject: subject.clone(), arrived }
+                        }
                         Lookup::Load(lane, _) => Event::Loaded { lane, snapshot: Err(()), challenge: None },
                     });
                 }
@@ -89,9 +92,9 @@ async fn read(desk: Weak<Desk>, mut queue: mpsc::UnboundedReceiver<Lookup>) {
 
 fn found_event(lookup: Lookup, found: Option<Arc<UserSnapshot>>) -> Event {
     match lookup {
-        Lookup::Login(request, _) => {
+        Lookup::Login(request, _, arrived) => {
             let subject = found.map_or(Subject::Unknown, |snapshot| Subject::Known(snapshot.user.id));
-            Event::Start { request, subject }
+            Event::Start { request, subject, arrived }
         }
         Lookup::Load(lane, _) => Event::Loaded { lane, snapshot: Ok(found), challenge: None },
     }

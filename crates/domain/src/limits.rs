@@ -172,7 +172,7 @@ impl Limits {
     pub fn unlock(&mut self) {
         let (pushes, windows) = (std::mem::take(&mut self.pushes), std::mem::take(&mut self.windows));
         let last_approval = self.last_approval.take();
-        *self = Self { pushes, windows, last_approval, ..Self::default() };
+        *self = Self { pushes, last_approval, windows, ..Self::default() };
     }
 
     /// A sign-in window was opened.

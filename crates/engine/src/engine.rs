@@ -14,12 +14,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::{
-    CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, Subject,
+    CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, Subject, WindowAnswer, WindowRefusal,
     brake::Brake,
     checks::Checks,
     lane::{Busy, LaneState, Work},
     live::{Heard, Live, Stage, Turn},
     steps::{self, After, Step, View},
+    windows::{Part, Windows},
 };
 
 /// How much may be open at once.
@@ -46,6 +47,8 @@ pub struct Figures {
     pub logins: usize,
     /// Of these, waiting for a device or for an answer at their prompt.
     pub pending: usize,
+    /// Sign-in windows that are open.
+    pub windows: usize,
 }
 
 /// The engine; see the crate's documentation.
@@ -64,6 +67,7 @@ pub struct Engine {
     deadlines: BTreeSet<(Duration, LoginId)>,
     brakes: HashMap<ResourceId, Brake>,
     checks: Checks,
+    windows: Windows,
     /// Lanes of unknown users whose work can be decided at once.
     ready: Vec<Lane>,
 }
@@ -87,8 +91,8 @@ impl Engine {
     /// What a client is told when storage does not do its part.
     const UNAVAILABLE: Verdict = Verdict::Reject { reason: Reason::Unavailable, after_challenge: false };
 
-    /// An engine with nothing in it.
-    pub fn new(bounds: Bounds, entropy: &dyn Entropy) -> Self {
+    /// An engine with nothing in it, at `now` by the monotonic clock.
+    pub fn new(bounds: Bounds, now: Duration, entropy: &dyn Entropy) -> Self {
         Self {
             bounds,
             key: entropy.octets(),
@@ -100,6 +104,7 @@ impl Engine {
             deadlines: BTreeSet::new(),
             brakes: HashMap::new(),
             checks: Checks::default(),
+            windows: Windows::new(now),
             ready: Vec::new(),
         }
     }
@@ -107,7 +112,7 @@ impl Engine {
     /// Takes an event in and appends to `out` what is to be done.
     pub fn handle(&mut self, now: Now, event: Event, entropy: &dyn Entropy, out: &mut Vec<Effect>) {
         match event {
-            Event::Start { request, subject } => self.start(now, *request, subject, out),
+            Event::Start { request, subject, arrived } => self.start(now, *request, subject, arrived, out),
             Event::Answered { request } => self.answered(now, *request, out),
             Event::Heard(request) => self.heard(now, request, out),
             Event::Superseded(request) => self.superseded(request, out),
@@ -128,6 +133,9 @@ impl Engine {
             Event::Decided { ticket, user, challenge, submission } => {
                 self.enqueue(Lane::User(user), Work::Decide { ticket, challenge, submission }, out);
             }
+            Event::OpenWindow { ticket, user, request } => {
+                self.enqueue(Lane::User(user), Work::OpenWindow { ticket, request }, out);
+            }
             Event::Tick => self.tick(now, out),
         }
         while let Some(lane) = self.ready.pop() {
@@ -137,15 +145,20 @@ impl Engine {
 
     /// When [`Event::Tick`] is due next, by the monotonic clock.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let logins = self.deadlines.first().map(|(at, _)| *at);
+        logins.into_iter().chain(self.windows.next_deadline()).min()
     }
 
     /// What is open.
     pub fn figures(&self) -> Figures {
-        Figures { logins: self.live.len(), pending: self.lanes.values().map(|lane| lane.open.len()).sum() }
+        Figures {
+            logins: self.live.len(),
+            pending: self.lanes.values().map(|lane| lane.open.len()).sum(),
+            windows: self.windows.len(),
+        }
     }
 
-    fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, out: &mut Vec<Effect>) {
+    fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, arrived: Duration, out: &mut Vec<Effect>) {
         let login = request.id;
         let resource = &request.resource;
         let of = |user| Whose { user: Some(user), ..Whose::nobodys() };
@@ -164,7 +177,7 @@ impl Engine {
                 return;
             }
         };
-        self.admit(now, request, whose, refused, out);
+        self.admit(now, request, whose, refused, arrived, out);
     }
 
     /// Begins a login, or refuses it for `refused`.
@@ -174,13 +187,14 @@ impl Engine {
         request: LoginRequest,
         Whose { user, groups, policy }: Whose,
         refused: Option<(Reason, Option<&'static str>)>,
+        arrived: Duration,
         out: &mut Vec<Effect>,
     ) {
         let login = request.id;
         let of_client = self.per_client.entry(request.client).or_default();
         let full = *of_client >= self.bounds.logins_per_client || self.live.len() >= self.bounds.logins;
         *of_client += 1;
-        let live = Live {
+        let mut live = Live {
             credential: self.fingerprint(&request.credential),
             request,
             user,
@@ -193,9 +207,18 @@ impl Engine {
             sent: None,
             talk: None,
             heard: Heard::default(),
+            part: Part::None,
         };
-        self.live.insert(login, live);
         let refused = if full { Some((Reason::Limited, None)) } else { refused };
+        let place = steps::place_of(&live);
+        if let Some(place) = place {
+            live.part = self.windows.came(now, arrived, place, login, refused.is_some());
+        }
+        let part = live.part;
+        self.live.insert(login, live);
+        if let (Part::Spoils, Some(place)) = (part, place) {
+            self.enqueue(Lane::User(place.0), Work::SpoilWindow(place), out);
+        }
         if let Some((reason, detail)) = refused {
             // Nothing is read for it and nobody is asked; the refusal is recorded in a lane of its own, so that a
             // flood for one user does not hold up that user's real login.
@@ -225,7 +248,7 @@ impl Engine {
             }
             Some(_) | None => (Reason::Expired, Some("unknown_state"), None),
         };
-        self.admit(now, request, Whose::nobodys(), Some((reason, detail)), out);
+        self.admit(now, request, Whose::nobodys(), Some((reason, detail)), now.monotonic, out);
         if let Some((user, login)) = heard {
             self.enqueue(Lane::User(user), Work::HeardAgain(login), out);
         }
@@ -307,6 +330,9 @@ impl Engine {
                 self.give_up(login, Reason::Cancelled, out);
             }
         }
+        while let Some(place) = self.windows.due(now.monotonic) {
+            self.enqueue(Lane::User(place.0), Work::WindowDue(place), out);
+        }
     }
 
     fn lane_of(&self, login: LoginId) -> Option<Lane> {
@@ -376,6 +402,7 @@ impl Engine {
             snapshot: snapshot.as_deref(),
             brakes: &self.brakes,
             checks: &self.checks,
+            windows: &self.windows,
         };
         let step = steps::decide(&view, &busy.work, challenge);
         match step {
@@ -435,6 +462,16 @@ impl Engine {
             // The login goes on waiting: the device sends its decision again.
             Work::Decide { ticket, .. } => {
                 out.push(Effect::Answer { ticket: *ticket, answer: DecisionAnswer::Unavailable });
+            }
+            Work::OpenWindow { ticket, .. } => {
+                let answer = WindowAnswer::Refused(WindowRefusal::Unavailable);
+                out.push(Effect::WindowAnswer { ticket: *ticket, answer });
+            }
+            Work::WindowDue(place) | Work::SpoilWindow(place) => {
+                match self.windows.at(*place).and_then(|open| open.login) {
+                    Some(login) => ends.push(login),
+                    None => self.close_window(*place, ClosingState::Cancelled, out),
+                }
             }
             Work::HeardAgain(older) => ends.extend(self.lanes.get(&lane).and_then(|state| state.speaker(*older))),
             _ => {

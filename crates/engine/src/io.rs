@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, DirectoryId, Door, EntryId,
-    HostileText, LoginId, LoginRequest, Passkey, PasswordHash, Reason, Secret, ThrottlePolicy, Timestamp, UpstreamId,
-    UserId, UserOrigin, UserSnapshot, Verdict,
+    HostileText, LoginId, LoginRequest, Passkey, PasswordHash, Reason, Resource, Secret, SignInWindow, ThrottlePolicy,
+    Timestamp, UpstreamId, UserId, UserOrigin, UserSnapshot, UserVerificationReached, Verdict, WindowId, WindowState,
 };
 
 /// The time, twice: as people and databases know it, and as a clock that nobody can turn back.
@@ -63,6 +63,8 @@ pub enum Event {
         request: Box<LoginRequest>,
         /// Who it is about.
         subject: Subject,
+        /// When the door got it, by the monotonic clock.
+        arrived: Duration,
     },
     /// A door has an answer to a [`countersign_domain::Question`]: a request with State.
     Answered {
@@ -109,8 +111,118 @@ pub enum Event {
         /// What it sent.
         submission: Box<Submission>,
     },
+    /// A device opens a sign-in window. Its proof, its signature and its assertion are checked, and that it has opened none
+    /// under this identifier.
+    OpenWindow {
+        /// Names the answer.
+        ticket: u64,
+        /// The user that the device belongs to.
+        user: UserId,
+        /// What it asks for.
+        request: Box<WindowRequest>,
+    },
     /// Time has passed; see [`crate::Engine::next_deadline`].
     Tick,
+}
+
+/// A sign-in window that a device opens.
+#[derive(Debug, Clone)]
+pub struct WindowRequest {
+    /// Made by the device.
+    pub id: WindowId,
+    /// Which device.
+    pub device: DeviceId,
+    /// For logins where.
+    pub resource: Arc<Resource>,
+    /// How the user was verified.
+    pub user_verification: UserVerificationReached,
+    /// The device's clock, as signed.
+    pub device_time: String,
+}
+
+impl WindowRequest {
+    /// The window that it asks for, if it is opened at `now`.
+    pub fn window(&self, user: UserId, now: Timestamp) -> SignInWindow {
+        SignInWindow {
+            device: self.device,
+            id: self.id.clone(),
+            user,
+            resource: self.resource.id,
+            application: self.resource.name.clone(),
+            user_verification: self.user_verification,
+            device_time: self.device_time.clone(),
+            opened_at: now,
+            expires_at: now.plus(SignInWindow::LIFE),
+            state: WindowState::Open,
+        }
+    }
+}
+
+/// What a device is told about a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowAnswer {
+    /// It is open, now or since the same was sent before.
+    Open {
+        /// From when on no login begins in it.
+        expires_at: Timestamp,
+    },
+    /// It is not.
+    Refused(WindowRefusal),
+}
+
+/// Why a window is not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowRefusal {
+    /// The device may not open any.
+    DeviceRemoved,
+    /// The account is disabled.
+    AccountDisabled,
+    /// The user cannot open windows there.
+    ApplicationUnknown,
+    /// The device used the identifier for another one.
+    IdUsed,
+    /// The policy asks for user verification.
+    UserVerificationRequired,
+    /// A login was reported and nobody has looked at it.
+    Frozen,
+    /// One is open there.
+    AlreadyOpen,
+    /// A login of the user is there, or came a moment ago.
+    LoginUnderWay {
+        /// Until when at least.
+        until: Timestamp,
+    },
+    /// A login of the user there was not approved.
+    LoginUnapproved {
+        /// Until when that counts.
+        until: Timestamp,
+    },
+    /// The user has opened too many.
+    Spent {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Storage does not answer.
+    Unavailable,
+}
+
+impl WindowRefusal {
+    /// The word for the record, which is that of the device protocol.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeviceRemoved => "device_removed",
+            Self::AccountDisabled => "account_disabled",
+            Self::ApplicationUnknown => "application_unknown",
+            Self::IdUsed => "window_id_used",
+            Self::UserVerificationRequired => "user_verification_required",
+            Self::Frozen => "account_frozen",
+            Self::AlreadyOpen => "window_open",
+            Self::LoginUnderWay { .. } => "login_under_way",
+            Self::LoginUnapproved { .. } => "login_unapproved",
+            Self::Spent { .. } => "too_many_attempts",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// A decision as it came from a device.
@@ -293,6 +405,15 @@ pub enum Notice {
         /// How it ended.
         state: ClosingState,
     },
+    /// A sign-in window is over.
+    WindowClosed {
+        /// The device that opened it.
+        device: DeviceId,
+        /// Which.
+        id: WindowId,
+        /// How it ended.
+        state: ClosingState,
+    },
 }
 
 /// What is to be done.
@@ -342,5 +463,12 @@ pub enum Effect {
         ticket: u64,
         /// The answer.
         answer: DecisionAnswer,
+    },
+    /// Tell the device that opens a window.
+    WindowAnswer {
+        /// From the event.
+        ticket: u64,
+        /// The answer.
+        answer: WindowAnswer,
     },
 }

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use countersign_domain::{ChallengeId, Credential, LoginId, Reason};
 
-use crate::{PrimaryOutcome, Submission, steps::After};
+use crate::{PrimaryOutcome, Submission, WindowRequest, steps::After, windows::Place};
 
 /// One lane: what is being done and what waits.
 #[derive(Default)]
@@ -70,6 +70,12 @@ pub(crate) enum Work {
     End(LoginId, Reason),
     /// A login that a retry speaks for was heard again.
     HeardAgain(LoginId),
+    /// A device opens a sign-in window.
+    OpenWindow { ticket: u64, request: Box<WindowRequest> },
+    /// The time of a window has come.
+    WindowDue(Place),
+    /// Somebody else came to a window.
+    SpoilWindow(Place),
 }
 
 impl Work {
@@ -82,7 +88,7 @@ impl Work {
             | Self::Refuse(login, ..)
             | Self::End(login, _)
             | Self::HeardAgain(login) => Some(*login),
-            Self::Decide { .. } => None,
+            Self::Decide { .. } | Self::OpenWindow { .. } | Self::WindowDue(_) | Self::SpoilWindow(_) => None,
         }
     }
 }

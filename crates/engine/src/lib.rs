@@ -17,9 +17,10 @@ mod lane;
 mod live;
 mod record;
 mod steps;
+mod windows;
 
 pub use engine::{Bounds, Engine, Figures};
 pub use io::{
     Against, AssertionCheck, AssertionOutcome, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now,
-    PrimaryOutcome, SignatureCheck, Subject, Submission,
+    PrimaryOutcome, SignatureCheck, Subject, Submission, WindowAnswer, WindowRefusal, WindowRequest,
 };

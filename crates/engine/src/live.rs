@@ -6,7 +6,7 @@ use countersign_domain::{
     ThrottlePolicy, Timestamp, UserId,
 };
 
-use crate::Now;
+use crate::{Now, windows::Part};
 
 /// A login that has no verdict yet.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Live {
     pub(crate) talk: Option<Talk>,
     /// Retransmissions of the newest of its requests.
     pub(crate) heard: Heard,
+    /// What it is to the sign-in window of its user.
+    pub(crate) part: Part,
 }
 
 /// Whose turn it is in the talk between client and server; both name the newest request of the login.

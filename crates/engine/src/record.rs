@@ -57,6 +57,17 @@ pub(crate) fn accepted_by_code(live: &Live, device: DeviceId, time: Timestamp) -
     }
 }
 
+/// A login ended by a sign-in window that was opened for it. Nothing but the time ties the two together.
+pub(crate) fn accepted_by_window(live: &Live, device: DeviceId, time: Timestamp) -> AuditEvent {
+    AuditEvent {
+        factor: Some("window"),
+        device: Some(device),
+        binding: Some("none"),
+        actor: "device".to_owned(),
+        ..ended(live, time, LoginResult::Accept, Reason::Approved)
+    }
+}
+
 /// A login ended while, or because, devices were asked.
 pub(crate) fn ended_push(
     live: &Live,

@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::rand::SystemRandom;
 use countersign_device_protocol::{
     code::{ActivationCode, ActivationLink},
-    ids::{DeviceTime, Name},
-    keys::{PublicKey, SigningKey},
+    ids::{ApplicationId, DeviceTime, Name, WindowId},
+    keys::{PublicKey, Signature, SigningKey},
     messages::{
         ActivationAnswer, ActivationRequest, ActivationSecret, Challenge, ContextDocument, Decision, DecisionRequest,
-        DeviceInfo, UserVerificationReached,
+        DeviceInfo, UserVerificationReached, WindowRequest,
     },
     origin::Origin,
     proof::{NewProof, Request},
     signed::Party,
     webauthn::assertion_challenge,
 };
+use countersign_domain::Entropy;
 
-use crate::{Ceremony, SoftAuthenticator};
+use crate::{Ceremony, SeededEntropy, SoftAuthenticator};
 
 /// A phone with one account. It keeps its key and what the server said at activation; sending is the test's.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl SoftPhone {
                 user_verification: UserVerificationReached::None,
                 device_time: DeviceTime::new("2027-01-15T08:00:07.250Z").expect("a time"),
                 assertion: None,
-                signature: countersign_device_protocol::keys::Signature::new([0; 64]),
+                signature: Signature::new([0; 64]),
             },
         )
     }
@@ -119,6 +120,26 @@ impl SoftPhone {
             serde_json::from_slice(challenge.context.as_bytes()).expect("a context document");
         let subject = challenge.subject(party(self.account()), &context.application.id);
         decision.signed(subject, challenge.number_mode).octets()
+    }
+
+    /// A signed request for a sign-in window, for the application with this identifier.
+    pub fn open_window(&self, application: &str) -> WindowRequest {
+        let random = SeededEntropy::new(self.proofs.fetch_add(1, Ordering::SeqCst));
+        let entropy: &dyn Entropy = &random;
+        self.sign_window(WindowRequest {
+            window_id: WindowId::from_bytes(entropy.octets()),
+            application: ApplicationId::new(application).expect("an identifier"),
+            user_verification: UserVerificationReached::None,
+            device_time: DeviceTime::new("2027-01-15T08:00:07.250Z").expect("a time"),
+            assertion: None,
+            signature: Signature::new([0; 64]),
+        })
+    }
+
+    /// The same request with this device's signature over it.
+    pub fn sign_window(&self, request: WindowRequest) -> WindowRequest {
+        let octets = request.signed(party(self.account())).octets();
+        WindowRequest { signature: self.key.sign(&octets, &SystemRandom::new()).expect("the key can sign"), ..request }
     }
 
     /// The public half of its key.

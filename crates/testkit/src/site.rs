@@ -90,6 +90,24 @@ impl Site {
         Self { desk, clock, entropy }
     }
 
+    /// Lets time pass, by both clocks at once. In a test on one thread only.
+    pub async fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+        tokio::time::pause();
+        tokio::time::advance(span).await;
+        tokio::time::resume();
+    }
+
+    /// Lets users open sign-in windows for a resource.
+    pub async fn allow_windows(&self, id: ResourceId) -> Arc<Resource> {
+        let resources = self.desk.store().resources().await.expect("the resources can be read");
+        let found = resources.into_iter().find(|(resource, _)| resource.id == id).expect("the resource is there");
+        let (mut resource, client) = (found.0, found.1.into_iter().next().expect("it has a client"));
+        resource.policy.windows = true;
+        self.write(Write::SetResource { resource: Box::new(resource.clone()), client: Box::new(client) }).await;
+        Arc::new(resource)
+    }
+
     /// Adds a user.
     pub async fn user(&self, name: &str, password: Option<&str>) -> UserId {
         let id = UserId::new(self.clock.now(), &*self.entropy);

@@ -102,6 +102,9 @@ pub struct Status {
     pub logins_open: usize,
     /// Of these, waiting for a device.
     pub logins_waiting: usize,
+    /// Sign-in windows that are open.
+    #[serde(default)]
+    pub windows_open: usize,
     /// Number of the last audit record.
     pub audit_records: i64,
     /// Its hash.
@@ -163,6 +166,7 @@ pub(super) async fn status(State(api): State<Arc<AdminApi>>) -> Result<Response,
         deployment: store.deployment().await?.id,
         logins_open: open.logins,
         logins_waiting: open.pending,
+        windows_open: open.windows,
         audit_records: seq,
         audit_hash: hash.to_string(),
         writer_batches: writer.batches,

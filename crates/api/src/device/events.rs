@@ -13,7 +13,7 @@ use countersign_desk::Notice;
 use countersign_device_protocol::{
     events::{Event, HEARTBEAT, HEARTBEAT_S, STREAM_LIFE_S},
     ids::ChallengeId as WireChallengeId,
-    messages::ChallengeClosed,
+    messages::{ChallengeClosed, WindowClosed, WindowState},
     problem::ErrorCode,
 };
 use countersign_domain::DeviceState;
@@ -94,6 +94,10 @@ impl Line {
             Notice::Closed { id, state, .. } => {
                 let id = WireChallengeId::from_bytes(*id.as_octets());
                 Some(Some(Event::ChallengeClosed(ChallengeClosed { id, state })))
+            }
+            Notice::WindowClosed { id, state, .. } => {
+                let state = WindowState::ended(state)?;
+                Some(Some(Event::WindowClosed(WindowClosed { id, state })))
             }
         }
     }

@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     Closed(ChallengeState),
     /// Come again after this time.
     TooMany(Duration),
+    /// Not before this time.
+    Until(ErrorCode, Timestamp),
 }
 
 impl Refusal {
@@ -43,6 +45,7 @@ impl Refusal {
             Self::Push(detail) => Problem::new(ErrorCode::PushRefused).with_detail(detail.clone()),
             Self::Expired(now) => Problem::new(ErrorCode::ProofExpired).with_time(now.to_jiff()),
             Self::Closed(state) => Problem::new(ErrorCode::ChallengeClosed).with_state(*state),
+            Self::Until(code, until) => Problem::new(*code).with_until(until.to_jiff()),
             Self::TooMany(_) => Problem::new(ErrorCode::TooManyAttempts),
         }
     }

@@ -1,21 +1,72 @@
-//! `GET applications`, `POST windows` and `GET windows/{id}`: no application has sign-in windows yet.
+//! `GET applications`, `POST windows` and `GET windows/{id}`: what a sign-in window can be opened for, and how it stands.
 
 use axum::{Json, extract::State};
+use countersign_desk::{WindowAnswer as Judged, WindowRefusal, WindowRequest as Opening};
 use countersign_device_protocol::{
-    messages::{Applications, WindowAnswer, WindowRequest, WindowState, WindowStateAnswer},
+    ids::ApplicationId,
+    messages::{
+        Application, Applications, UserVerificationReached, WindowAnswer, WindowRequest, WindowState, WindowStateAnswer,
+    },
     problem::ErrorCode,
 };
-use countersign_domain::{WindowId, WindowState as Standing};
+use countersign_domain::{Resource, ResourceId, Timestamp, WindowId, WindowState as Standing};
 
 use super::{DeviceApi, Refusal, request::Caller};
 
-pub(super) async fn applications(_caller: Caller) -> Json<Applications> {
-    Json(Applications::default())
+pub(super) async fn applications(State(api): State<DeviceApi>, caller: Caller) -> Result<Json<Applications>, Refusal> {
+    let resources = api.desk().windows_for(caller.device.user).await?;
+    let applications = resources.iter().map(|resource| application(resource)).collect::<Result<_, _>>()?;
+    Ok(Json(Applications { applications }))
 }
 
-pub(super) async fn post(caller: Caller) -> Result<Json<WindowAnswer>, Refusal> {
-    let _: WindowRequest = caller.json()?;
-    Err(ErrorCode::ApplicationUnknown.into())
+fn application(resource: &Resource) -> Result<Application, Refusal> {
+    let id = ApplicationId::new(resource.id.to_string()).map_err(|_| ErrorCode::Internal)?;
+    Ok(Application { id, name: resource.name.clone() })
+}
+
+/// The order of the judgement is that of the device protocol.
+pub(super) async fn post(State(api): State<DeviceApi>, caller: Caller) -> Result<Json<WindowAnswer>, Refusal> {
+    let request: WindowRequest = caller.json()?;
+    if request.assertion.is_some() && request.user_verification != UserVerificationReached::WebAuthn {
+        return Err(Refusal::Malformed("an assertion comes with webauthn only".to_owned()));
+    }
+    let (user, device) = (caller.device.user, caller.device.id);
+    let resource = match request.application.as_str().parse::<ResourceId>() {
+        Ok(id) => api.desk().window_for(user, id).await?,
+        Err(_) => None,
+    };
+    let resource = resource.ok_or(ErrorCode::ApplicationUnknown)?;
+    request.verify(caller.names.party(&api), &caller.key).map_err(|_| ErrorCode::SignatureInvalid)?;
+    if request.user_verification != UserVerificationReached::None {
+        return Err(ErrorCode::UserVerificationUnsupported.into());
+    }
+    let opening = Opening {
+        id: request.window_id,
+        device,
+        resource,
+        user_verification: request.user_verification,
+        device_time: request.device_time.as_str().to_owned(),
+    };
+    match api.desk().open_window(user, opening).await {
+        Judged::Open { expires_at } => Ok(Json(WindowAnswer { expires_at: expires_at.to_jiff() })),
+        Judged::Refused(refusal) => Err(refused(refusal, api.desk().clock().now())),
+    }
+}
+
+fn refused(refusal: WindowRefusal, now: Timestamp) -> Refusal {
+    match refusal {
+        WindowRefusal::DeviceRemoved => ErrorCode::DeviceRemoved.into(),
+        WindowRefusal::AccountDisabled => ErrorCode::AccountDisabled.into(),
+        WindowRefusal::ApplicationUnknown => ErrorCode::ApplicationUnknown.into(),
+        WindowRefusal::IdUsed => ErrorCode::WindowIdUsed.into(),
+        WindowRefusal::UserVerificationRequired => ErrorCode::UserVerificationRequired.into(),
+        WindowRefusal::Frozen => ErrorCode::AccountFrozen.into(),
+        WindowRefusal::AlreadyOpen => ErrorCode::WindowOpen.into(),
+        WindowRefusal::LoginUnderWay { until } => Refusal::Until(ErrorCode::LoginUnderWay, until),
+        WindowRefusal::LoginUnapproved { until } => Refusal::Until(ErrorCode::LoginUnapproved, until),
+        WindowRefusal::Spent { until } => Refusal::TooMany(until.since(now)),
+        WindowRefusal::Unavailable => ErrorCode::Unavailable.into(),
+    }
 }
 
 pub(super) async fn get(State(api): State<DeviceApi>, caller: Caller) -> Result<Json<WindowStateAnswer>, Refusal> {

@@ -2,13 +2,15 @@
 
 use core::time::Duration;
 
-use countersign_domain::{AuditEvent, Door, LoginId, Question, Reason, Verdict};
+use countersign_domain::{AuditEvent, ClosingState, Door, LoginId, Question, Reason, Verdict};
 
 use super::Engine;
 use crate::{
     Against, Effect, Lane, Notice, Now,
+    lane::Work,
     live::{Approved, Binding, Heard, Live, Pending, Stage, Talk, Turn},
-    steps::After,
+    steps::{self, After},
+    windows::{Open, Place},
 };
 
 impl Engine {
@@ -40,6 +42,15 @@ impl Engine {
             After::End { login, verdict } => self.end(lane, login, verdict, out),
             After::Closed { id, devices, state } => out.push(Effect::Publish(Notice::Closed { id, devices, state })),
             After::Answer { ticket, answer } => out.push(Effect::Answer { ticket, answer }),
+            After::WindowAnswer { ticket, answer } => out.push(Effect::WindowAnswer { ticket, answer }),
+            After::WindowOpened { window, decided } => {
+                let place = (window.user, window.resource);
+                if self.windows.opened(now, decided, *window) {
+                    self.enqueue(lane, Work::SpoilWindow(place), out);
+                }
+            }
+            After::Hold { place, until } => self.windows.hold(place, until),
+            After::WindowClosed { place, state } => self.close_window(place, state, out),
             After::Unapproved { resource } => {
                 let most = self.bounds.unapproved_per_resource;
                 if self.brakes.entry(resource).or_default().count(now.monotonic, most) {
@@ -47,6 +58,12 @@ impl Engine {
                     out.push(Effect::Record(Box::new(AuditEvent { resource: Some(resource), ..event })));
                 }
             }
+        }
+    }
+
+    pub(super) fn close_window(&mut self, place: Place, state: ClosingState, out: &mut Vec<Effect>) {
+        if let Some(Open { window, .. }) = self.windows.close(place) {
+            out.push(Effect::Publish(Notice::WindowClosed { device: window.device, id: window.id, state }));
         }
     }
 
@@ -117,6 +134,12 @@ impl Engine {
 
     /// A login has ended; whoever waits for its verdict gets it. The logins that it spoke for are forgotten with it.
     pub(super) fn end(&mut self, lane: Lane, login: LoginId, verdict: Verdict, out: &mut Vec<Effect>) {
+        // Of a window nothing is left to write here: it ended with its login, or could not be written.
+        let place = self.live.get(&login).and_then(steps::place_of);
+        if let Some(place) = place.filter(|place| self.windows.at(*place).is_some_and(|open| open.login == Some(login)))
+        {
+            self.close_window(place, ClosingState::Cancelled, out);
+        }
         let waiting = self.forget(login);
         let spoken_for = self.lanes.get_mut(&lane).map(|state| state.close(login)).unwrap_or_default();
         for older in spoken_for {
@@ -130,6 +153,9 @@ impl Engine {
     /// Takes a login out of all tables.
     fn forget(&mut self, login: LoginId) -> Option<(Turn, Door)> {
         let live = self.live.remove(&login)?;
+        if let Some(place) = steps::place_of(&live) {
+            self.windows.went(place);
+        }
         if let Some(due) = live.due() {
             self.deadlines.remove(&(due, login));
         }

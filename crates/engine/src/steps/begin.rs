@@ -8,9 +8,12 @@ use countersign_domain::{
 use super::{
     After, NOTHING, Refusal, Step, View, code, counters::Counters, refuse, refuse_because, refuse_for, second, upstream,
 };
-use crate::{Against, PrimaryOutcome, live::Live, record};
+use crate::{Against, PrimaryOutcome, live::Live, record, windows::Part};
 
 pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
+    if live.part == Part::Spoils {
+        return refuse(view, live, Reason::Collision, Vec::new());
+    }
     let resource = &live.request.resource;
     if view.snapshot.is_some_and(|snapshot| snapshot.user.origin.directory() != resource.directory) {
         // Whoever has the name elsewhere is somebody else.

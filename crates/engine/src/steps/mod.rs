@@ -13,21 +13,24 @@ mod question;
 mod second;
 mod upstream;
 mod verification;
+mod window;
 
+use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DeviceId, Entropy, LimitScope, LoginId, LoginResult,
-    Reason, ResourceId, Secret, UserId, UserSnapshot, Verdict, Write,
+    Reason, ResourceId, Secret, SignInWindow, UserId, UserSnapshot, Verdict, Write,
 };
 
 use crate::{
-    Against, DecisionAnswer, Now,
+    Against, DecisionAnswer, Now, WindowAnswer,
     brake::Brake,
     checks::Checks,
     lane::Work,
     live::{Approved, Binding, Live, Pending, ShownCode, Talk},
     record,
+    windows::{Place, Windows},
 };
 
 /// Everything that a step may look at.
@@ -42,6 +45,7 @@ pub(crate) struct View<'a> {
     pub(crate) snapshot: Option<&'a UserSnapshot>,
     pub(crate) brakes: &'a HashMap<ResourceId, Brake>,
     pub(crate) checks: &'a Checks,
+    pub(crate) windows: &'a Windows,
 }
 
 /// What to do.
@@ -64,10 +68,18 @@ pub(crate) enum After {
     Closed { id: ChallengeId, devices: Vec<DeviceId>, state: ClosingState },
     Answer { ticket: u64, answer: DecisionAnswer },
     Unapproved { resource: ResourceId },
+    WindowOpened { window: Box<SignInWindow>, decided: Duration },
+    Hold { place: Place, until: Duration },
+    WindowClosed { place: Place, state: ClosingState },
+    WindowAnswer { ticket: u64, answer: WindowAnswer },
 }
 
 /// Decides one piece of work. A login that has ended in the meantime needs nothing.
 pub(crate) fn decide(view: &View<'_>, work: &Work, challenge: Option<&Challenge>) -> Step {
+    window::settle(view, step(view, work, challenge))
+}
+
+fn step(view: &View<'_>, work: &Work, challenge: Option<&Challenge>) -> Step {
     let live = |login: &LoginId| view.live.get(login);
     match work {
         Work::Begin(login) => live(login).map_or(NOTHING, |live| begin::begin(view, live)),
@@ -85,8 +97,13 @@ pub(crate) fn decide(view: &View<'_>, work: &Work, challenge: Option<&Challenge>
         Work::Decide { ticket, challenge: id, submission } => {
             decide::decide(view, *ticket, challenge.filter(|challenge| challenge.id == *id), submission)
         }
+        Work::OpenWindow { ticket, request } => window::open(view, *ticket, request),
+        Work::WindowDue(place) => window::due(view, *place),
+        Work::SpoilWindow(place) => window::spoil(view, *place),
     }
 }
+
+pub(crate) use window::place_of;
 
 const NOTHING: Step = Step::Free(Vec::new());
 

@@ -2,11 +2,16 @@
 
 use countersign_domain::UserSnapshot;
 
-use super::{Step, View, counters::Counters, prompt, push};
-use crate::live::Live;
+use super::{Step, View, counters::Counters, prompt, push, window};
+use crate::{live::Live, windows::Part};
 
 /// Decides how the user is asked: at the prompt where there is one, and nowhere else (C025).
 pub(super) fn ask(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, counters: Counters<'_>) -> Step {
+    if live.part == Part::Claims
+        && let Some(place) = window::place_of(live)
+    {
+        return window::hold(view, live, place, counters);
+    }
     match live.request.resource.policy.prompt {
         Some(methods) => prompt::begin(view, live, snapshot, counters, methods),
         None => push::push(view, live, snapshot, counters),

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ChallengeState, ClosingState, Commit, Device, DeviceId, DeviceState,
-    LimitScope, ScopedLimits, Secret, User, UserId, UserSnapshot, Write,
+    LimitScope, ScopedLimits, Secret, SignInWindow, User, UserId, UserSnapshot, WindowId, WindowState, Write,
 };
 use countersign_engine::CommitFault;
 
@@ -15,6 +15,7 @@ pub(crate) struct Database {
     pub(crate) limits: HashMap<LimitScope, ScopedLimits>,
     pub(crate) challenges: HashMap<ChallengeId, Challenge>,
     pub(crate) reported: HashSet<ChallengeId>,
+    pub(crate) windows: HashMap<(DeviceId, WindowId), SignInWindow>,
     pub(crate) audit: Vec<AuditEvent>,
     /// What somebody else writes just before the next commit.
     pub(crate) meanwhile: Option<fn(&mut Self)>,
@@ -76,6 +77,16 @@ impl Database {
                     device.state == DeviceState::Active && device.passkey.as_ref() == Some(before)
                 }),
                 Write::RequireActive(device) => self.is_active(*device),
+                Write::OpenWindow(window) => {
+                    !self.windows.contains_key(&(window.device, window.id.clone()))
+                        && self.may_log_on(window.user, window.device)
+                }
+                Write::CloseWindow { device, id, closing } => {
+                    self.windows.get(&(*device, id.clone())).is_some_and(|window| {
+                        window.state == WindowState::Open
+                            && (closing.state != ClosingState::Approved || self.may_log_on(window.user, *device))
+                    })
+                }
                 other => panic!("the engine does not write {other:?}"),
             };
             if !holds {
@@ -103,10 +114,21 @@ impl Database {
                 Write::BurnTotpStep { device, step } => self.devices.get_mut(&device).unwrap().totp_last_step = step,
                 Write::UsePasskey { id, after, .. } => self.devices.get_mut(&id).unwrap().passkey = Some(after),
                 Write::RequireActive(_) => {}
+                Write::OpenWindow(window) => {
+                    self.windows.insert((window.device, window.id.clone()), *window);
+                }
+                Write::CloseWindow { device, id, closing } => {
+                    self.windows.get_mut(&(device, id)).unwrap().state = WindowState::Closed(closing);
+                }
                 _ => unreachable!(),
             }
         }
         self.audit.extend(commit.audit.iter().cloned());
         Ok(())
+    }
+
+    fn may_log_on(&self, user: UserId, device: DeviceId) -> bool {
+        let active = self.devices.get(&device).is_some_and(|d| d.user == user && d.state == DeviceState::Active);
+        active && self.users.get(&user).is_some_and(|user| user.enabled)
     }
 }

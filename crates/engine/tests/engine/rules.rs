@@ -5,6 +5,7 @@ mod directed;
 mod prompts;
 mod upstream;
 mod verified;
+mod windows;
 
 use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
@@ -18,7 +19,7 @@ use countersign_domain::{
 };
 use countersign_engine::{
     Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Notice, Now, PrimaryOutcome, SignatureCheck,
-    Subject, Submission,
+    Subject, Submission, WindowAnswer,
 };
 use countersign_testkit::SeededEntropy;
 
@@ -35,6 +36,8 @@ struct Play {
     /// Whether the database takes writes.
     writable: bool,
     now: Duration,
+    /// How far the wall clock was set forward.
+    ahead: Duration,
     alice: UserId,
     phone: DeviceId,
     seed: TotpSeed,
@@ -48,6 +51,8 @@ struct Play {
     /// Challenges whose code a device has got.
     shown: Vec<ChallengeId>,
     answers: Vec<DecisionAnswer>,
+    window_answers: Vec<WindowAnswer>,
+    windows_closed: Vec<ClosingState>,
     passwords_checked: usize,
     /// What the directory says of a password that is not `right`.
     directory_says: PrimaryOutcome,
@@ -76,11 +81,12 @@ impl Play {
             vpn: resource("VPN", Primary::Local),
             gateway: resource("Gateway", Primary::None),
             wiki: resource("Wiki", Primary::None),
-            engine: Engine::new(bounds, &entropy),
+            engine: Engine::new(bounds, Duration::ZERO, &entropy),
             database: Database::default(),
             available: true,
             writable: true,
             now: Duration::ZERO,
+            ahead: Duration::ZERO,
             alice: UserId::new(at, &entropy),
             phone: DeviceId::new(at, &entropy),
             seed: TotpSeed::new(&entropy),
@@ -89,6 +95,8 @@ impl Play {
             closed: Vec::new(),
             shown: Vec::new(),
             answers: Vec::new(),
+            window_answers: Vec::new(),
+            windows_closed: Vec::new(),
             passwords_checked: 0,
             directory_says: PrimaryOutcome::Wrong,
             upstream_says: PrimaryOutcome::Right,
@@ -135,7 +143,7 @@ impl Play {
     }
 
     fn wall(&self) -> Timestamp {
-        Timestamp::from_seconds(START).plus(self.now)
+        Timestamp::from_seconds(START).plus(self.now).plus(self.ahead)
     }
 
     fn request(&self, at: &(Arc<Resource>, ClientId), password: Option<&[u8]>) -> LoginRequest {
@@ -178,7 +186,7 @@ impl Play {
     fn start(&mut self, request: &LoginRequest) -> LoginId {
         let known = self.database.users.values().find(|user| Some(user.name.as_str()) == request.user_typed.as_utf8());
         let subject = known.map_or(Subject::Unknown, |user| Subject::Known(user.id));
-        self.feed(Event::Start { request: Box::new(request.clone()), subject });
+        self.feed(Event::Start { request: Box::new(request.clone()), subject, arrived: self.now });
         request.id
     }
 
@@ -265,7 +273,9 @@ impl Play {
                     Effect::Publish(Notice::Opened(challenge)) => self.asked.push(challenge),
                     Effect::Publish(Notice::CodeShown(id)) => self.shown.push(id),
                     Effect::Publish(Notice::Closed { id, state, .. }) => self.closed.push((id, state)),
+                    Effect::Publish(Notice::WindowClosed { state, .. }) => self.windows_closed.push(state),
                     Effect::Answer { answer, .. } => self.answers.push(answer),
+                    Effect::WindowAnswer { answer, .. } => self.window_answers.push(answer),
                 }
             }
         }
@@ -963,7 +973,7 @@ fn a_client_that_has_given_up_cancels_the_challenge() {
 fn after_a_restart_a_decision_reaches_nobody() {
     let mut play = Play::new();
     let login = play.start(&play.rdp());
-    play.engine = Engine::new(Bounds::default(), &play.entropy);
+    play.engine = Engine::new(Bounds::default(), play.now, &play.entropy);
     assert_eq!(play.decide(play.last_asked(), Decision::Verify), DecisionAnswer::Closed(ClosingState::Cancelled));
     assert_eq!(play.verdict(login), None);
     let state = &play.database.challenges[&play.last_asked()].state;

@@ -7,6 +7,7 @@ mod proofs;
 mod streams;
 mod this_device;
 mod user_verification;
+mod windows;
 
 use core::time::Duration;
 use std::{net::SocketAddr, sync::Arc};
@@ -232,6 +233,17 @@ impl World {
 
     async fn verdict(&mut self) -> Verdict {
         timeout(PATIENCE, self.verdicts.recv()).await.unwrap().unwrap().verdict
+    }
+
+    /// Waits until there are so many records of this kind.
+    async fn settle(&self, kind: &str, count: usize) {
+        for _ in 0..1000 {
+            if self.records(kind).await.len() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("there are not {count} records of {kind}");
     }
 
     /// The records of this kind.

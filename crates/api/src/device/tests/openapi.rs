@@ -1,5 +1,6 @@
 //! `docs/reference/device-v1.openapi.json` against the router, the types, the page and real answers: none can change alone.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_device_protocol::{
@@ -288,5 +289,14 @@ async fn real_answers_are_as_the_document_says() {
     check("Problem", &world.decide(&phone, &challenge, Decision::Deny).await.json);
     check("History", &world.get(&phone, "history").await.json);
     check("Applications", &world.get(&phone, "applications").await.json);
+    world.resource = world.site.allow_windows(world.resource.id).await;
+    check("Applications", &world.get(&phone, "applications").await.json);
+    world.site.pass(Duration::from_secs(30)).await;
+    let window = phone.open_window(&world.resource.id.to_string());
+    let body = serde_json::to_vec(&window).unwrap();
+    check("WindowAnswer", &world.send(&phone, "POST", "windows", body).await.json);
+    check("WindowState", &world.get(&phone, &format!("windows/{}", window.window_id)).await.json);
+    let again = serde_json::to_vec(&phone.open_window(&world.resource.id.to_string())).unwrap();
+    check("Problem", &world.send(&phone, "POST", "windows", again).await.json);
     check("Problem", &world.get(&phone, "nothing").await.json);
 }

@@ -15,14 +15,14 @@ use tower::ServiceExt as _;
 use super::{PATIENCE, World};
 
 /// An open stream.
-struct Stream {
+pub(super) struct Stream {
     body: BodyDataStream,
     reader: EventReader,
     events: VecDeque<Event>,
 }
 
 impl World {
-    async fn listen(&self, phone: &SoftPhone) -> Stream {
+    pub(super) async fn listen(&self, phone: &SoftPhone) -> Stream {
         let request = self.request(phone, "GET", "events", "");
         let response = self.router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200);
@@ -35,7 +35,7 @@ impl World {
 
 impl Stream {
     /// The next event; `None` at the end.
-    async fn next(&mut self) -> Option<Event> {
+    pub(super) async fn next(&mut self) -> Option<Event> {
         while self.events.is_empty() {
             let chunk = timeout(PATIENCE, self.body.next()).await.unwrap()?.unwrap();
             self.events.extend(self.reader.read(&chunk).unwrap());

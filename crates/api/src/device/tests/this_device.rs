@@ -67,21 +67,6 @@ async fn s17_history_shows_how_logins_ended() {
 }
 
 #[tokio::test]
-async fn there_are_no_sign_in_windows_yet() {
-    let world = World::new().await;
-    let phone = world.phone(world.ada).await;
-    assert_eq!(world.get(&phone, "applications").await.json, serde_json::json!({"applications": []}));
-    let window = serde_json::json!({
-        "window_id": "d2luZG93IGlkIDAwMDAwMQ", "application": "vpn", "user_verification": "none",
-        "device_time": "2026-01-31T09:05:07.250Z", "assertion": null,
-        "signature": "WQWccygonISRpB4b-InzZOg9FJB7V7uuvwnHzcoTJsSHtStGAMTRiej1QqJFP7J_mMZQc8E-RqvUSnGSj4DwzA",
-    });
-    let answer = world.send(&phone, "POST", "windows", window.to_string()).await;
-    assert_eq!(answer.short(), "404 application_unknown");
-    assert_eq!(world.send(&phone, "POST", "windows", "{}").await.short(), "400 malformed");
-}
-
-#[tokio::test]
 async fn s88_an_endpoint_that_is_not_sent_to_is_refused_when_it_is_said() {
     let world = World::new().await;
     let mut phone = world.phone(world.ada).await;

@@ -13,7 +13,10 @@ impl World {
                 let outcome = self.check(&against, password.expose() == PASSWORD);
                 self.soon(200, Action::Checked { login, outcome, incarnation });
             }
-            Effect::Commit { lane, commit } => self.soon(20, Action::Write { lane, commit, incarnation }),
+            Effect::Commit { lane, commit } => {
+                self.window_decided(&commit);
+                self.soon(20, Action::Write { lane, commit, incarnation });
+            }
             Effect::Record(event) => self.database.audit.push(*event),
             Effect::Verdict { login, verdict, .. } => self.verdict(login, &verdict),
             Effect::Publish(Notice::Opened(challenge)) => self.opened(&challenge),
@@ -30,6 +33,10 @@ impl World {
                     }
                 }
             }
+            Effect::Publish(Notice::WindowClosed { state, .. }) => {
+                self.tally.windows_spoilt += u64::from(state == ClosingState::Collision);
+            }
+            Effect::WindowAnswer { ticket, answer } => self.window_answered(ticket, answer),
             Effect::Answer { ticket, answer } => {
                 assert!(self.answered.insert(ticket), "a decision was answered twice");
                 self.device_told(ticket, answer);
@@ -133,6 +140,8 @@ impl World {
         let known = self.logins.get_mut(&request).expect("a verdict for a request that was never handed in");
         assert!(known.verdict.is_none(), "two verdicts for {request:?}: {:?}, then {verdict:?}", known.verdict);
         known.verdict = Some(verdict.clone());
+        self.window_verdict(request, verdict);
+        let known = &self.logins[&request];
         let (of, strange, state) = (known.of, known.strange, known.request.state.clone());
         if strange {
             self.tally.strange += 1;
@@ -272,6 +281,7 @@ impl World {
                     }
                 }
             }
+            Some("window") => self.accepted_by_window(request, user),
             Some("totp") => {
                 self.tally.accepted_code += 1;
                 let step = self.database.devices[&device].totp_last_step;

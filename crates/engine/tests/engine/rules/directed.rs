@@ -38,7 +38,7 @@ impl Directed {
     fn start_as(&mut self, password: Option<&[u8]>, subject: Subject) -> LoginId {
         let request = self.play.request(&self.host, password);
         let login = request.id;
-        self.play.feed(Event::Start { request: Box::new(request), subject });
+        self.play.feed(Event::Start { request: Box::new(request), subject, arrived: self.play.now });
         login
     }
 
@@ -78,7 +78,8 @@ fn s63_nobody_of_the_same_name_from_elsewhere_logs_on_in_a_directory_or_the_othe
         assert_eq!(at.play.rejected(login), Reason::UserUnknown);
         let request = at.play.rdp();
         let login = request.id;
-        at.play.feed(Event::Start { request: Box::new(request), subject: Subject::Known(at.dora) });
+        let arrived = at.play.now;
+        at.play.feed(Event::Start { request: Box::new(request), subject: Subject::Known(at.dora), arrived });
         assert_eq!(at.play.rejected(login), Reason::UserUnknown);
         assert_eq!((at.play.passwords_checked, at.play.asked.len()), (0, 0));
     }
@@ -227,6 +228,7 @@ fn c115_who_was_added_here_is_in_no_group() {
     let request = play.request(&host, Some(b"right"));
     let login = request.id;
     let subject = Subject::Known(play.alice);
-    play.feed(Event::Start { request: Box::new(request), subject });
+    let arrived = play.now;
+    play.feed(Event::Start { request: Box::new(request), subject, arrived });
     assert_eq!(play.rejected(login), Reason::NotAllowed);
 }

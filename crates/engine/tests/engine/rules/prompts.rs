@@ -624,7 +624,7 @@ fn s46_a_restart_forgets_every_state() {
     let mut at = Prompted::new(CODE);
     let (_, question) = at.begin();
     let code = at.show(at.play.last_asked());
-    at.play.engine = Engine::new(Bounds::default(), &at.play.entropy);
+    at.play.engine = Engine::new(Bounds::default(), at.play.now, &at.play.entropy);
     let answer = at.answer(&question, &code);
     assert_eq!(at.play.rejected(answer), Reason::Expired);
 }
@@ -1008,7 +1008,7 @@ fn c025_nobody_is_asked_where_nothing_can_be_shown() {
 #[test]
 fn s105_logins_that_wait_at_a_prompt_count_as_open() {
     let mut at = Prompted::new(TOTP);
-    at.play.engine = Engine::new(Bounds { logins: 1, ..Bounds::default() }, &at.play.entropy);
+    at.play.engine = Engine::new(Bounds { logins: 1, ..Bounds::default() }, at.play.now, &at.play.entropy);
     at.begin();
     let request = at.another(2);
     at.play.start(&request);
