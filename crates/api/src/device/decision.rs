@@ -12,13 +12,11 @@ use countersign_device_protocol::{
     webauthn::assertion_challenge,
 };
 use countersign_domain::{Challenge, ChallengeId, DecisionRecord, Passkey, Secret};
-use tracing::{debug, error};
 
 use super::{
     DeviceApi, Refusal,
     api::Names,
     challenges::Wording,
-    relying_party::Fault,
     request::{AnyAccount, Caller},
 };
 
@@ -133,19 +131,6 @@ impl Signer {
         let Some(assertion) = &self.request.assertion else { return AssertionOutcome::Fails };
         let subject = wording.subject(&self.api, &self.names, row);
         let challenge = assertion_challenge(&self.request.signed(subject, row.number_mode).octets());
-        relying_party.check(passkey, &challenge, assertion).map_or_else(
-            |fault| {
-                debug!(reason = %fault, challenge.id = %row.id, "device.assertion refused");
-                match fault {
-                    Fault::CounterBack => AssertionOutcome::CounterBack,
-                    Fault::Invalid(_) | Fault::Other | Fault::Frame => AssertionOutcome::Fails,
-                    Fault::Unreadable(_) | Fault::Layout(_) => {
-                        error!(error = %fault, "device.assertion cannot be checked");
-                        AssertionOutcome::Fails
-                    }
-                }
-            },
-            AssertionOutcome::Holds,
-        )
+        relying_party.verified_user(passkey, &challenge, assertion)
     }
 }

@@ -4,6 +4,7 @@
 //! of what the device signs, and random octets are the desk's. So the state that the library made is written out, as it
 //! allows for those who keep it in a database, gets our challenge, and is read back (`docs/design/user-verification.md`).
 
+use countersign_desk::AssertionOutcome;
 use countersign_device_protocol::{
     encoding::encode,
     origin::Origin,
@@ -12,6 +13,7 @@ use countersign_device_protocol::{
 use countersign_domain::Passkey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tracing::{debug, error};
 use webauthn_rs::prelude::{
     Passkey as Credential, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid, Webauthn,
     WebauthnBuilder, WebauthnError,
@@ -85,9 +87,27 @@ impl RelyingParty {
         keep(&credential)
     }
 
+    /// What an assertion says of the person: see [`Self::check`].
+    pub(super) fn verified_user(&self, passkey: &Passkey, challenge: &[u8; 32], made: &Assertion) -> AssertionOutcome {
+        self.check(passkey, challenge, made).map_or_else(
+            |fault| {
+                debug!(reason = %fault, "device.assertion refused");
+                match fault {
+                    Fault::CounterBack => AssertionOutcome::CounterBack,
+                    Fault::Invalid(_) | Fault::Other | Fault::Frame => AssertionOutcome::Fails,
+                    Fault::Unreadable(_) | Fault::Layout(_) => {
+                        error!(error = %fault, "device.assertion cannot be checked");
+                        AssertionOutcome::Fails
+                    }
+                }
+            },
+            AssertionOutcome::Holds,
+        )
+    }
+
     /// Checks an assertion by this credential over this challenge: type, challenge, origin, relying party, presence and
     /// verification of the user, signature, counter. Gives the credential as it is to be kept from now on.
-    pub(super) fn check(&self, passkey: &Passkey, challenge: &[u8; 32], made: &Assertion) -> Result<Passkey, Fault> {
+    fn check(&self, passkey: &Passkey, challenge: &[u8; 32], made: &Assertion) -> Result<Passkey, Fault> {
         if made.credential_id.as_bytes() != passkey.credential_id {
             return Err(Fault::Other);
         }

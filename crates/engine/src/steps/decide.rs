@@ -2,7 +2,7 @@
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeState, Closing, ClosingState, Commit, Decision, DeviceState, EventKind, Limits,
-    LoginResult, Reason, Secret, UserSnapshot, Verdict, Write,
+    LoginResult, Passkey, Reason, Secret, UserSnapshot, Verdict, Write,
 };
 
 use super::verification::{Shown, Unverified};
@@ -67,9 +67,12 @@ pub(super) fn decide(view: &View<'_>, ticket: u64, challenge: Option<&Challenge>
         return disabled(view, live, ticket, challenge);
     }
     let shown = if taken.decision == Decision::Verify {
-        match verification::shown(challenge, device, submission) {
+        let check = submission.assertion.as_ref().map(|check| |passkey: &Passkey| check.of(challenge, passkey));
+        match verification::shown(challenge.user_verification, taken.user_verification, device, check) {
             Ok(shown) => Some(shown),
-            Err(Unverified::Refused(refusal)) => return answer(refusal),
+            Err(Unverified::Required) => return answer(DecisionAnswer::UserVerificationRequired),
+            Err(Unverified::Unsupported) => return answer(DecisionAnswer::UserVerificationUnsupported),
+            Err(Unverified::Invalid) => return answer(DecisionAnswer::AssertionInvalid),
             Err(Unverified::Copied) => return verification::copied(view, live, ticket, device),
         }
     } else {

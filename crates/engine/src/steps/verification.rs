@@ -1,13 +1,13 @@
 //! Whether the person before the device is verified, where the resource asks for it (S12).
 
 use countersign_domain::{
-    AuditEvent, Challenge, Commit, Device, UserSnapshot, UserVerification, UserVerificationReached, Write,
+    AuditEvent, Commit, Device, Passkey, UserSnapshot, UserVerification, UserVerificationReached, Write,
 };
 
 use super::{After, Step, View};
-use crate::{AssertionOutcome, DecisionAnswer, Submission, live::Live, record};
+use crate::{AssertionOutcome, DecisionAnswer, live::Live, record};
 
-/// What a Verify shows of the person.
+/// What a device shows of the person before it.
 pub(super) struct Shown {
     /// The word for the record; nothing where nobody asked and nothing was shown.
     pub(super) word: Option<&'static str>,
@@ -15,11 +15,16 @@ pub(super) struct Shown {
     pub(super) write: Option<Write>,
 }
 
-/// Why a Verify does not count. The login waits on.
+/// Why what a device asks for is not done. Nothing else happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unverified {
-    /// The device is told so, and nothing else happens.
-    Refused(DecisionAnswer),
-    /// The counter of the device's passkey went back.
+    /// The resource asks for a verified person, and nobody says that there was one.
+    Required,
+    /// It is claimed in a way that cannot be checked, or not for this device.
+    Unsupported,
+    /// The assertion shows nothing.
+    Invalid,
+    /// The same, since the counter of the device's passkey went back.
     Copied,
 }
 
@@ -31,26 +36,30 @@ pub(super) fn is_possible(asks: UserVerification, snapshot: &UserSnapshot) -> bo
     }
 }
 
-/// What a Verify shows. An assertion is checked also where none is asked for: a record must not say what was not so.
-pub(super) fn shown(challenge: &Challenge, device: &Device, submission: &Submission) -> Result<Shown, Unverified> {
-    let refused = |answer| Err(Unverified::Refused(answer));
-    match submission.record.user_verification {
-        UserVerificationReached::None => match challenge.user_verification {
+/// What a device shows that claims to have reached `claim`; `check` checks its assertion. That is done also where none is asked
+/// for: a record must not say what was not so.
+pub(super) fn shown(
+    asks: UserVerification,
+    claim: UserVerificationReached,
+    device: &Device,
+    check: Option<impl Fn(&Passkey) -> AssertionOutcome>,
+) -> Result<Shown, Unverified> {
+    match claim {
+        UserVerificationReached::None => match asks {
             UserVerification::None => Ok(Shown { word: None, write: None }),
             UserVerification::Preferred => Ok(Shown { word: Some("unverified"), write: None }),
-            UserVerification::Required => refused(DecisionAnswer::UserVerificationRequired),
+            UserVerification::Required => Err(Unverified::Required),
         },
-        UserVerificationReached::Pin => refused(DecisionAnswer::UserVerificationUnsupported),
+        UserVerificationReached::Pin => Err(Unverified::Unsupported),
         UserVerificationReached::WebAuthn => {
-            let Some(passkey) = &device.passkey else { return refused(DecisionAnswer::UserVerificationUnsupported) };
-            let Some(check) = &submission.assertion else { return refused(DecisionAnswer::AssertionInvalid) };
-            match check.of(challenge, passkey) {
+            let passkey = device.passkey.as_ref().ok_or(Unverified::Unsupported)?;
+            match check.ok_or(Unverified::Invalid)?(passkey) {
                 AssertionOutcome::Holds(after) => {
                     let before = passkey.clone();
                     let write = (before != after).then_some(Write::UsePasskey { id: device.id, before, after });
                     Ok(Shown { word: Some("webauthn"), write })
                 }
-                AssertionOutcome::Fails => refused(DecisionAnswer::AssertionInvalid),
+                AssertionOutcome::Fails => Err(Unverified::Invalid),
                 AssertionOutcome::CounterBack => Err(Unverified::Copied),
             }
         }
