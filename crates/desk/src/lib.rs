@@ -18,8 +18,8 @@ mod upstreams;
 mod windows;
 
 pub use countersign_engine::{
-    AssertionCheck, AssertionOutcome, Bounds, DecisionAnswer, Figures, Notice, SignatureCheck, Submission,
-    WindowAnswer, WindowRefusal, WindowRequest,
+    AssertionCheck, AssertionOutcome, Bounds, DecisionAnswer, Figures, Notice, PasskeyCheck, SignatureCheck,
+    Submission, WindowAnswer, WindowRefusal, WindowRequest,
 };
 pub use desk::{Desk, DeskConfig, DoorVerdict, Peers};
 pub use directories::{Directories, FindFault, PasswordAnswer, Person, Trouble};

@@ -138,6 +138,31 @@ pub struct WindowRequest {
     pub user_verification: UserVerificationReached,
     /// The device's clock, as signed.
     pub device_time: String,
+    /// Whether the assertion is right, if one came along.
+    pub assertion: Option<PasskeyCheck>,
+}
+
+/// Checks an assertion over what is known already against the device's passkey.
+#[derive(Clone)]
+pub struct PasskeyCheck(Arc<CheckPasskey>);
+
+type CheckPasskey = dyn Fn(&Passkey) -> AssertionOutcome + Send + Sync;
+
+impl PasskeyCheck {
+    /// From a function that verifies the assertion.
+    pub fn new(check: impl Fn(&Passkey) -> AssertionOutcome + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    pub(crate) fn of(&self, passkey: &Passkey) -> AssertionOutcome {
+        (self.0)(passkey)
+    }
+}
+
+impl std::fmt::Debug for PasskeyCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasskeyCheck")
+    }
 }
 
 impl WindowRequest {
@@ -183,6 +208,10 @@ pub enum WindowRefusal {
     IdUsed,
     /// The policy asks for user verification.
     UserVerificationRequired,
+    /// Verification of this kind cannot be checked, or not for this device.
+    UserVerificationUnsupported,
+    /// The assertion shows nothing.
+    AssertionInvalid,
     /// A login was reported and nobody has looked at it.
     Frozen,
     /// One is open there.
@@ -215,6 +244,8 @@ impl WindowRefusal {
             Self::ApplicationUnknown => "application_unknown",
             Self::IdUsed => "window_id_used",
             Self::UserVerificationRequired => "user_verification_required",
+            Self::UserVerificationUnsupported => "user_verification_unsupported",
+            Self::AssertionInvalid => "assertion_invalid",
             Self::Frozen => "account_frozen",
             Self::AlreadyOpen => "window_open",
             Self::LoginUnderWay { .. } => "login_under_way",

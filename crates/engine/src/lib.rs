@@ -22,5 +22,5 @@ mod windows;
 pub use engine::{Bounds, Engine, Figures};
 pub use io::{
     Against, AssertionCheck, AssertionOutcome, CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now,
-    PrimaryOutcome, SignatureCheck, Subject, Submission, WindowAnswer, WindowRefusal, WindowRequest,
+    PasskeyCheck, PrimaryOutcome, SignatureCheck, Subject, Submission, WindowAnswer, WindowRefusal, WindowRequest,
 };

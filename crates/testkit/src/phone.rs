@@ -142,6 +142,18 @@ impl SoftPhone {
         WindowRequest { signature: self.key.sign(&octets, &SystemRandom::new()).expect("the key can sign"), ..request }
     }
 
+    /// The same window with an assertion by this authenticator, as it answers to `ceremony`.
+    pub fn window_with(
+        &self,
+        request: WindowRequest,
+        authenticator: &SoftAuthenticator,
+        ceremony: &Ceremony,
+    ) -> WindowRequest {
+        let request = WindowRequest { user_verification: UserVerificationReached::WebAuthn, ..request };
+        let over = assertion_challenge(&request.signed(party(self.account())).octets());
+        self.sign_window(WindowRequest { assertion: Some(authenticator.get(&over, ceremony)), ..request })
+    }
+
     /// The public half of its key.
     pub fn public(&self) -> &PublicKey {
         self.key.public()

@@ -1,13 +1,16 @@
 //! `GET applications`, `POST windows` and `GET windows/{id}`: what a sign-in window can be opened for, and how it stands.
 
 use axum::{Json, extract::State};
-use countersign_desk::{WindowAnswer as Judged, WindowRefusal, WindowRequest as Opening};
+use countersign_desk::{
+    AssertionOutcome, PasskeyCheck, WindowAnswer as Judged, WindowRefusal, WindowRequest as Opening,
+};
 use countersign_device_protocol::{
     ids::ApplicationId,
     messages::{
         Application, Applications, UserVerificationReached, WindowAnswer, WindowRequest, WindowState, WindowStateAnswer,
     },
     problem::ErrorCode,
+    webauthn::assertion_challenge,
 };
 use countersign_domain::{Resource, ResourceId, Timestamp, WindowId, WindowState as Standing};
 
@@ -30,6 +33,9 @@ pub(super) async fn post(State(api): State<DeviceApi>, caller: Caller) -> Result
     if request.assertion.is_some() && request.user_verification != UserVerificationReached::WebAuthn {
         return Err(Refusal::Malformed("an assertion comes with webauthn only".to_owned()));
     }
+    if request.assertion.is_none() && request.user_verification == UserVerificationReached::WebAuthn {
+        return Err(Refusal::Malformed("webauthn comes with an assertion".to_owned()));
+    }
     let (user, device) = (caller.device.user, caller.device.id);
     let resource = match request.application.as_str().parse::<ResourceId>() {
         Ok(id) => api.desk().window_for(user, id).await?,
@@ -37,15 +43,21 @@ pub(super) async fn post(State(api): State<DeviceApi>, caller: Caller) -> Result
     };
     let resource = resource.ok_or(ErrorCode::ApplicationUnknown)?;
     request.verify(caller.names.party(&api), &caller.key).map_err(|_| ErrorCode::SignatureInvalid)?;
-    if request.user_verification != UserVerificationReached::None {
-        return Err(ErrorCode::UserVerificationUnsupported.into());
-    }
+    let challenge = assertion_challenge(&request.signed(caller.names.party(&api)).octets());
+    let checking = api.clone();
+    let assertion = request.assertion.map(|made| {
+        PasskeyCheck::new(move |passkey| match checking.relying_party() {
+            Some(relying_party) => relying_party.verified_user(passkey, &challenge, &made),
+            None => AssertionOutcome::Fails,
+        })
+    });
     let opening = Opening {
         id: request.window_id,
         device,
         resource,
         user_verification: request.user_verification,
         device_time: request.device_time.as_str().to_owned(),
+        assertion,
     };
     match api.desk().open_window(user, opening).await {
         Judged::Open { expires_at } => Ok(Json(WindowAnswer { expires_at: expires_at.to_jiff() })),
@@ -60,6 +72,8 @@ fn refused(refusal: WindowRefusal, now: Timestamp) -> Refusal {
         WindowRefusal::ApplicationUnknown => ErrorCode::ApplicationUnknown.into(),
         WindowRefusal::IdUsed => ErrorCode::WindowIdUsed.into(),
         WindowRefusal::UserVerificationRequired => ErrorCode::UserVerificationRequired.into(),
+        WindowRefusal::UserVerificationUnsupported => ErrorCode::UserVerificationUnsupported.into(),
+        WindowRefusal::AssertionInvalid => ErrorCode::AssertionInvalid.into(),
         WindowRefusal::Frozen => ErrorCode::AccountFrozen.into(),
         WindowRefusal::AlreadyOpen => ErrorCode::WindowOpen.into(),
         WindowRefusal::LoginUnderWay { until } => Refusal::Until(ErrorCode::LoginUnderWay, until),

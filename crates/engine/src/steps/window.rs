@@ -1,11 +1,16 @@
 //! Sign-in windows: a user opens one, a login is let in by it, or it comes to nothing.
 
 use countersign_domain::{
-    AuditEvent, ClosingState, Commit, DeviceState, EventKind, LimitScope, LoginId, Reason, SignInWindow, Timestamp,
-    UserSnapshot, UserVerification, UserVerificationReached, Verdict, WindowClosing, Write,
+    AuditEvent, ClosingState, Commit, DeviceState, EventKind, LimitScope, LoginId, Passkey, Reason, SignInWindow,
+    Timestamp, UserSnapshot, Verdict, WindowClosing, Write,
 };
 
-use super::{After, NOTHING, Step, View, accept, counters::Counters, refuse};
+use super::{
+    After, NOTHING, Step, View, accept,
+    counters::Counters,
+    refuse,
+    verification::{self, Unverified},
+};
 use crate::{
     WindowAnswer, WindowRefusal, WindowRequest,
     live::Live,
@@ -19,9 +24,9 @@ pub(super) fn open(view: &View<'_>, ticket: u64, request: &WindowRequest) -> Ste
     let refused = |refusal| answer(WindowAnswer::Refused(refusal));
     let Some(snapshot) = view.snapshot else { return refused(WindowRefusal::DeviceRemoved) };
     let device = snapshot.devices.iter().find(|device| device.id == request.device);
-    if device.is_none_or(|device| device.state != DeviceState::Active) {
+    let Some(device) = device.filter(|device| device.state == DeviceState::Active) else {
         return refused(WindowRefusal::DeviceRemoved);
-    }
+    };
     if !snapshot.user.enabled {
         return refused(WindowRefusal::AccountDisabled);
     }
@@ -37,15 +42,27 @@ pub(super) fn open(view: &View<'_>, ticket: u64, request: &WindowRequest) -> Ste
         return answer(WindowAnswer::Open { expires_at: there.window.expires_at });
     }
     let mut counters = Counters::of(snapshot);
-    let verification = resource.policy.user_verification;
-    if let Some(refusal) = refusal(view, place, there, verification, request, &mut counters) {
+    let check = request.assertion.as_ref().map(|check| |passkey: &Passkey| check.of(passkey));
+    let shown = verification::shown(resource.policy.user_verification, request.user_verification, device, check);
+    let refusal = match &shown {
+        Ok(_) => refusal(view, place, there, &mut counters),
+        Err(Unverified::Required) => Some(WindowRefusal::UserVerificationRequired),
+        Err(Unverified::Unsupported) => Some(WindowRefusal::UserVerificationUnsupported),
+        Err(Unverified::Invalid | Unverified::Copied) => Some(WindowRefusal::AssertionInvalid),
+    };
+    if let Some(refusal) = refusal {
         let event = about(&window, now, EventKind::WindowRefused);
-        let audit = vec![AuditEvent { reason: Some(refusal.as_str()), actor: "device".to_owned(), ..event }];
+        let mut audit = vec![AuditEvent { reason: Some(refusal.as_str()), actor: "device".to_owned(), ..event }];
+        if matches!(shown, Err(Unverified::Copied)) {
+            let alert = about(&window, now, EventKind::Alert);
+            audit.push(AuditEvent { reason: Some("passkey_copied"), ..alert });
+        }
         let after = vec![After::WindowAnswer { ticket, answer: WindowAnswer::Refused(refusal) }];
         return Step::Commit { commit: Commit { writes: Vec::new(), audit }, after };
     }
     counters.change(counters.everywhere(), |limits| limits.window_opened(now));
     let mut writes = counters.writes();
+    writes.extend(shown.ok().and_then(|shown| shown.write));
     writes.push(Write::OpenWindow(Box::new(window.clone())));
     let audit = vec![AuditEvent { actor: "device".to_owned(), ..about(&window, now, EventKind::WindowOpened) }];
     let answer = WindowAnswer::Open { expires_at: window.expires_at };
@@ -53,19 +70,9 @@ pub(super) fn open(view: &View<'_>, ticket: u64, request: &WindowRequest) -> Ste
     Step::Commit { commit: Commit { writes, audit }, after: vec![opened, After::WindowAnswer { ticket, answer }] }
 }
 
-fn refusal(
-    view: &View<'_>,
-    place: Place,
-    there: Option<&Open>,
-    wanted: UserVerification,
-    request: &WindowRequest,
-    counters: &mut Counters<'_>,
-) -> Option<WindowRefusal> {
+fn refusal(view: &View<'_>, place: Place, there: Option<&Open>, counters: &mut Counters<'_>) -> Option<WindowRefusal> {
     let now = view.now.wall;
     let everywhere = counters.everywhere();
-    if wanted == UserVerification::Required && request.user_verification == UserVerificationReached::None {
-        return Some(WindowRefusal::UserVerificationRequired);
-    }
     if counters.get(everywhere).is_frozen() {
         return Some(WindowRefusal::Frozen);
     }

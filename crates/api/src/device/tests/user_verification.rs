@@ -33,7 +33,7 @@ impl World {
     }
 
     /// A phone with an authenticator.
-    async fn phone_with(&self, name: &[u8], ceremony: &Ceremony) -> (SoftPhone, SoftAuthenticator) {
+    pub(super) async fn phone_with(&self, name: &[u8], ceremony: &Ceremony) -> (SoftPhone, SoftAuthenticator) {
         let phone = self.phone(self.ada).await;
         let authenticator = SoftAuthenticator::new(name);
         let registration = self.begin_registration(&phone).await;

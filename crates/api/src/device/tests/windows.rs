@@ -1,13 +1,14 @@
 //! `GET applications`, `POST windows`, `GET windows/{id}`.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use countersign_device_protocol::{
     events::Event,
     messages::{Decision, UserVerificationReached, WindowRequest, WindowState},
 };
-use countersign_domain::Verdict;
-use countersign_testkit::{NewResource, SoftPhone};
+use countersign_domain::{UserVerification, Verdict, Write};
+use countersign_testkit::{Ceremony, NewResource, SoftPhone};
 use serde_json::json;
 
 use super::{Answer, World};
@@ -23,6 +24,16 @@ impl World {
 
     async fn send_window(&self, phone: &SoftPhone, request: &WindowRequest) -> Answer {
         self.send(phone, "POST", "windows", serde_json::to_vec(request).unwrap()).await
+    }
+
+    /// The resource asks for verified users, in the database.
+    async fn require_verification(&mut self) {
+        let mut all = self.site.desk.store().resources().await.unwrap().into_iter();
+        let (mut resource, mut clients) = all.find(|(resource, _)| resource.id == self.resource.id).unwrap();
+        resource.policy.user_verification = UserVerification::Required;
+        let client = Box::new(clients.remove(0));
+        self.site.write(Write::SetResource { resource: Box::new(resource.clone()), client }).await;
+        self.resource = Arc::new(resource);
     }
 
     fn window(&self, phone: &SoftPhone) -> WindowRequest {
@@ -141,10 +152,10 @@ async fn s03_a_window_is_opened_by_what_its_device_signed_and_nothing_else() {
     ] {
         assert_eq!(world.send_window(&phone, &wrong).await.short(), "422 signature_invalid");
     }
-    let verified = WindowRequest { user_verification: UserVerificationReached::WebAuthn, ..request.clone() };
-    assert_eq!(world.send_window(&phone, &verified).await.short(), "422 signature_invalid");
-    let verified = phone.sign_window(verified);
-    assert_eq!(world.send_window(&phone, &verified).await.short(), "422 user_verification_unsupported");
+    let pin = WindowRequest { user_verification: UserVerificationReached::Pin, ..request.clone() };
+    assert_eq!(world.send_window(&phone, &pin).await.short(), "422 signature_invalid");
+    let pin = phone.sign_window(pin);
+    assert_eq!(world.send_window(&phone, &pin).await.short(), "422 user_verification_unsupported");
     let mut body = serde_json::to_value(&request).unwrap();
     body["more"] = json!(1);
     assert_eq!(world.send(&phone, "POST", "windows", body.to_string()).await.short(), "400 malformed");
@@ -153,6 +164,40 @@ async fn s03_a_window_is_opened_by_what_its_device_signed_and_nothing_else() {
     // What one device opened, another one knows nothing of.
     assert_eq!(world.send_window(&phone, &request).await.status, 200);
     assert_eq!(world.state_of(&other, &request).await, "404 not_found");
+}
+
+#[tokio::test]
+async fn s12_a_window_is_opened_by_a_verified_user_where_that_is_required() {
+    let mut world = World::with_windows().await;
+    world.require_verification().await;
+    let (phone, authenticator) = world.phone_with(b"one", &Ceremony::default()).await;
+    let (_, of_other) = world.phone_with(b"two", &Ceremony::default()).await;
+    let counter = |counter| Ceremony { counter, ..Ceremony::default() };
+    let request = world.window(&phone);
+    assert_eq!(world.send_window(&phone, &request).await.short(), "403 user_verification_required");
+    let claimed = WindowRequest { user_verification: UserVerificationReached::WebAuthn, ..request.clone() };
+    assert_eq!(world.send_window(&phone, &phone.sign_window(claimed)).await.short(), "400 malformed");
+    let unverified = Ceremony { user_verified: false, ..Ceremony::default() };
+    let other = phone.window_with(world.window(&phone), &authenticator, &counter(5));
+    let good = phone.window_with(request.clone(), &authenticator, &counter(5));
+    for bad in [
+        phone.window_with(request.clone(), &authenticator, &unverified),
+        phone.window_with(request.clone(), &of_other, &counter(5)),
+        // Over another window.
+        WindowRequest { assertion: other.assertion, ..good.clone() },
+    ] {
+        assert_eq!(world.send_window(&phone, &bad).await.short(), "422 assertion_invalid");
+    }
+    assert_eq!(world.records("window.opened").await.len(), 0);
+    for _ in 0..2 {
+        // Once more, as after a lost answer: the counter has not gone on, and is not looked at.
+        assert_eq!(world.send_window(&phone, &good).await.status, 200);
+    }
+    assert_eq!(world.records("window.opened").await.len(), 1);
+    let copy = phone.window_with(world.window(&phone), &authenticator, &counter(5));
+    assert_eq!(world.send_window(&phone, &copy).await.short(), "422 assertion_invalid");
+    let alerts = world.records("alert").await;
+    assert_eq!(alerts.iter().map(|alert| alert.reason.as_deref()).collect::<Vec<_>>(), [Some("passkey_copied")]);
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ impl World {
             resource: Arc::clone(&place.0),
             user_verification: UserVerificationReached::None,
             device_time: "2027-01-15T08:00:00Z".to_owned(),
+            assertion: None,
         };
         self.plan(at, Action::OpenWindow(Box::new(request.clone())));
         if self.rng.random_ratio(1, 4) {

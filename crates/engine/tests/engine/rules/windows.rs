@@ -30,6 +30,7 @@ impl Farm {
             resource: Arc::clone(&self.gateway.0),
             user_verification: UserVerificationReached::None,
             device_time: "2027-01-15T08:00:00Z".to_owned(),
+            assertion: None,
         }
     }
 
