@@ -96,6 +96,7 @@ class FreeRADIUS:
         home: Home | None = None,
         authorise: str = AUTHORISE,
         message_authenticator: bool = True,
+        status_server: bool = False,
         address: str = "127.0.0.1",
         port: int | None = None,
         kind: str = "auth",
@@ -130,6 +131,7 @@ max_requests = 16384
 security {{
   allow_vulnerable_openssl = yes
   reject_delay = 0
+  status_server = {"yes" if status_server else "no"}
 }}
 thread pool {{
   start_servers = 4
@@ -168,6 +170,10 @@ server default {{
   authorize {{
     {sign}
 {authorise}
+    Autz-Type Status-Server {{
+      {sign}
+      ok
+    }}
   }}
   authenticate {{
     Auth-Type PAP {{
