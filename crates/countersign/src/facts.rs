@@ -14,7 +14,7 @@ use countersign_api::admin::{
     status::{Facts, Finding, PushAnswer, ServerFacts},
     upstreams::{TrialLogin, UpstreamServerView, UpstreamStep},
 };
-use countersign_desk::{Desk, Route};
+use countersign_desk::Desk;
 use countersign_domain::{DeviceId, Directory, Secret, SyncRule, Upstream, UpstreamId};
 use countersign_radius::{
     AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
@@ -28,7 +28,12 @@ use tokio::{
 };
 
 use crate::{
-    config::Config, directories::Clients, push::Push, radius_clients::Seen, tls::Certificate, upstreams::Forwarders,
+    config::Config,
+    directories::Clients,
+    push::Push,
+    radius_clients::{self, Seen},
+    tls::Certificate,
+    upstreams::Forwarders,
 };
 
 /// How long a listener may take to answer its own server.
@@ -263,17 +268,7 @@ impl Program {
             out.push(Finding::note("radius", format!("{} datagrams were no RADIUS packets", counts.malformed)));
         }
         for seat in self.desk.resources().borrow().seats() {
-            out.extend(seat.routes.iter().filter_map(|Route { rule, to }| {
-                let (name, why) = (&seat.client.name, to.as_ref().err()?);
-                let (attribute, value) = (rule.attribute.as_str(), &rule.value);
-                Some(Finding::wrong(
-                    "radius",
-                    format!(
-                        "{name}: the rule {attribute} = {value} {why}. What it fits is refused: `countersign client set {name} \
-                         --match …`"
-                    ),
-                ))
-            }));
+            out.extend(radius_clients::misled(seat));
             let seen = Seen {
                 resource: &seat.resource,
                 client: &seat.client,

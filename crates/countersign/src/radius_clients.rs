@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use countersign_api::admin::status::Finding;
+use countersign_desk::{Route, Seat};
 use countersign_domain::{RadiusClient, Resource};
 use countersign_radius_server::{ClientCounts, Waits};
 
@@ -11,6 +12,24 @@ const ABOUT: &str = "radius";
 const NPS_PATIENCE: Duration = Duration::from_secs(3);
 /// Fewer prove nothing: a user may have closed the window, and a cable may have been pulled.
 const ENOUGH: u64 = 3;
+
+/// The rules of a client that lead nowhere.
+pub(crate) fn misled(seat: &Seat) -> Vec<Finding> {
+    let name = &seat.client.name;
+    let nowhere = seat.routes.iter().filter_map(|Route { rule, to }| Some((rule, to.as_ref().err()?)));
+    nowhere
+        .map(|(rule, why)| {
+            let (attribute, value) = (rule.attribute.as_str(), &rule.value);
+            Finding::wrong(
+                ABOUT,
+                format!(
+                    "{name}: the rule {attribute} = {value} {why}. What it fits is refused: `countersign client set {name} \
+                     --match …`"
+                ),
+            )
+        })
+        .collect()
+}
 
 /// Everything that was seen of one client.
 pub(crate) struct Seen<'a> {
@@ -96,6 +115,8 @@ impl Seen<'_> {
 
 #[cfg(test)]
 mod tests {
+    use countersign_desk::ResourceTable;
+    use countersign_domain::{MatchAttribute, MatchRule, Primary};
     use countersign_testkit::{NewResource, Site};
 
     use super::*;
@@ -107,6 +128,23 @@ mod tests {
         let waits = Waits::of(intervals.iter().copied().map(Duration::from_secs), Duration::from_secs(longest));
         let seen = Seen { resource: &resource, client: &client, counts, waits };
         seen.findings().into_iter().map(|finding| finding.text).collect()
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_would_weaken_is_told() {
+        let site = Site::open(2).await;
+        let (vpn, mut client) = site.rows(NewResource { primary: Primary::Local, ..NewResource::default() });
+        let (open, other) = site.rows(NewResource { name: "open", ..NewResource::default() });
+        let rule = |value: &str, resource| MatchRule {
+            attribute: MatchAttribute::NasIdentifier,
+            value: value.to_owned(),
+            resource,
+        };
+        client.rules = vec![rule("here", vpn.id), rule("there", open.id)];
+        let table = ResourceTable::new(vec![(vpn, vec![client]), (open, vec![other])]);
+        let said: Vec<_> = table.seats().iter().flat_map(|seat| misled(seat)).map(|finding| finding.text).collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains("NAS-Identifier = there") && said[0].contains("client set vpn"), "{said:?}");
     }
 
     #[tokio::test]
