@@ -157,6 +157,15 @@ pub(crate) enum Answer {
     DenyReport,
 }
 
+/// Octets as they are written.
+#[derive(Debug, Clone)]
+pub(crate) struct Hexadecimal(pub(crate) Vec<u8>);
+
+fn hexadecimal(text: &str) -> Result<Hexadecimal, String> {
+    let octets = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+    octets.map(Hexadecimal).map_err(|_| "it is not hexadecimal".to_owned())
+}
+
 #[derive(Args)]
 pub(crate) struct RadiusLogin {
     /// User name to log on with
@@ -174,6 +183,10 @@ pub(crate) struct RadiusLogin {
     /// Where the user sits: sent as Calling-Station-Id
     #[arg(long, value_name = "TEXT")]
     pub(crate) calling_station: Option<String>,
+    /// Answer a question of the server: the state that it came with (exit code 3 tells it), in hexadecimal; the answer is
+    /// the password, and everything else is as it was
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    pub(crate) state: Option<Hexadecimal>,
     /// How long to wait: 30s, 2m [default: 70s]
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub(crate) timeout: Option<u64>,

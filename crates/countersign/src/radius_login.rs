@@ -1,23 +1,16 @@
 //! `countersign radius-login`: asks a RADIUS server for one login, as a NAS does, and says what came back.
 
-use core::{fmt, time::Duration};
-use std::{
-    io::{self, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+mod attempt;
 
-use anyhow::Context as _;
+use core::{fmt, time::Duration};
+use std::io::{self, Write};
+
+use attempt::{Attempt, Outcome, Reply};
 use countersign_api::admin::to_vec;
 use countersign_domain::HostileText;
-use countersign_radius::{
-    AttributeList, AttributeType, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError,
-    SharedSecret, UserPassword, describe, encode_request, verify_reply,
-};
+use countersign_radius::Code;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
-use tokio::{
-    net::{UdpSocket, lookup_host},
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
-};
 use zeroize::Zeroizing;
 
 use crate::output::local_problem;
@@ -39,8 +32,6 @@ pub(crate) const DEFAULT_SERVER: &str = "127.0.0.1:1812";
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(70);
 /// RFC 2865 section 3.
 const PORT: u16 = 1812;
-/// How this client names itself (RFC 2865 section 5.32).
-const NAS_IDENTIFIER: &str = "countersign radius-login";
 
 /// What to ask, and whom.
 #[derive(Debug)]
@@ -55,6 +46,8 @@ pub(crate) struct Args {
     pub(crate) password: Option<Zeroizing<Vec<u8>>>,
     /// Calling-Station-Id, if there is to be one.
     pub(crate) calling_station: Option<String>,
+    /// State, where the password is the answer to a question.
+    pub(crate) state: Option<Vec<u8>>,
     /// How long to wait.
     pub(crate) timeout: Duration,
     /// Send the same packet again so often; off by default, since the server does not need it.
@@ -85,27 +78,64 @@ struct Report {
     messages: Vec<String>,
     /// The other attributes of the reply, as `Name = value`.
     attributes: Vec<String>,
+    /// With `challenge`: what `--state` of the answer is.
+    state: Option<String>,
     /// What else is known, for people.
     detail: Option<String>,
 }
 
-/// Asks once. What came back goes to `out`, everything beside it to `err`. Gives back the exit code.
+/// Who answers the questions of a server; `None`: nobody.
+pub(crate) trait Answers {
+    /// Shows a question and reads the answer, which may be seen while it is typed where `echo` says so.
+    fn answer(&mut self, question: &str, echo: bool) -> Option<Zeroizing<Vec<u8>>>;
+}
+
+/// Asks, and answers the server's questions for as long as somebody does. What came back goes to `out`, everything beside
+/// it to `err`. Gives back the exit code.
 ///
 /// # Errors
 /// The system gives no socket or no random octets, or `out` cannot be written to.
-pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, reader: Reader) -> anyhow::Result<u8> {
-    let attempt = match Attempt::prepare(args).await? {
-        Ok(attempt) => attempt,
-        Err(usage) => {
-            if reader == Reader::Script {
-                json_line(err, &local_problem("usage", &usage.to_string()))?;
-            } else {
-                writeln!(err, "error: {usage}")?;
+pub(crate) async fn run(
+    mut args: Args,
+    answers: &mut dyn Answers,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    reader: Reader,
+) -> anyhow::Result<u8> {
+    loop {
+        let attempt = match Attempt::prepare(&args).await? {
+            Ok(attempt) => attempt,
+            Err(usage) => {
+                if reader == Reader::Script {
+                    json_line(err, &local_problem("usage", &usage.to_string()))?;
+                } else {
+                    writeln!(err, "error: {usage}")?;
+                }
+                return Ok(USAGE);
             }
-            return Ok(USAGE);
+        };
+        let outcome = attempt.wait(&args, err, reader == Reader::Watching).await?;
+        if let Outcome::Reply(Reply { code: Code::AccessChallenge, messages, state, echo, .. }) = &outcome {
+            let said: Vec<String> = messages.iter().map(ToString::to_string).collect();
+            let question = if said.is_empty() { "the server asks for more:".to_owned() } else { said.join(" ") };
+            if let Some(answer) = answers.answer(&question, *echo) {
+                args.password = Some(answer);
+                args.state.clone_from(state);
+                continue;
+            }
         }
-    };
-    let outcome = attempt.wait(args, err, reader == Reader::Watching).await?;
+        return report(&args, &attempt, outcome, out, err, reader);
+    }
+}
+
+fn report(
+    args: &Args,
+    attempt: &Attempt,
+    outcome: Outcome,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    reader: Reader,
+) -> anyhow::Result<u8> {
     let seconds = attempt.started.elapsed().as_secs_f64();
     let (user, server) = (HostileText::from(args.user.as_str()), attempt.server);
     let (code, result, detail) = match &outcome {
@@ -120,12 +150,13 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, r
                 (REJECTED, "rejected", Some(why.to_owned()))
             }
         },
-        Outcome::Silence(silence) => (NO_ANSWER, "no_answer", Some(silence.explained(&attempt))),
+        Outcome::Silence(silence) => (NO_ANSWER, "no_answer", Some(silence.explained(attempt))),
     };
-    let (messages, attributes) = match outcome {
-        Outcome::Reply(reply) => (reply.messages, reply.attributes),
-        Outcome::Silence(_) => (Vec::new(), Vec::new()),
+    let (messages, attributes, state) = match outcome {
+        Outcome::Reply(reply) => (reply.messages, reply.attributes, reply.state),
+        Outcome::Silence(_) => (Vec::new(), Vec::new(), None),
     };
+    let state = state.filter(|_| code == CHALLENGED).map(|state| HEXLOWER.encode(&state));
     if reader == Reader::Script {
         let report = Report {
             result,
@@ -134,6 +165,7 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, r
             server: server.to_string(),
             messages: messages.iter().map(ToString::to_string).collect(),
             attributes,
+            state,
             detail,
         };
         json_line(out, &report)?;
@@ -157,6 +189,9 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write, r
     for attribute in &attributes {
         writeln!(out, "attribute: {attribute}")?;
     }
+    if let Some(state) = state {
+        writeln!(out, "state: {state} (the answer goes with --state)")?;
+    }
     Ok(code)
 }
 
@@ -174,6 +209,7 @@ enum Usage {
     Secret,
     Password(usize),
     CallingStation,
+    State(usize),
     TooLittleTime,
 }
 
@@ -195,177 +231,10 @@ impl fmt::Display for Usage {
             Self::CallingStation => {
                 f.write_str("the calling station is longer than the 253 octets that RADIUS can carry")
             }
+            Self::State(octets) => write!(f, "the state has {octets} octets, RADIUS can carry 1 to 253"),
             Self::TooLittleTime => f.write_str("the time to wait is zero"),
         }
     }
-}
-
-/// A reply that was verified.
-#[derive(Debug)]
-struct Reply {
-    code: Code,
-    messages: Vec<HostileText>,
-    /// All others that were sent for the client, escaped.
-    attributes: Vec<String>,
-}
-
-/// What came of it.
-#[derive(Debug)]
-enum Outcome {
-    Reply(Reply),
-    Silence(Silence),
-}
-
-/// Why there is no answer, as far as it shows.
-#[derive(Debug, Default)]
-struct Silence {
-    /// The host says that nobody listens.
-    refused: bool,
-    /// The last of the replies that were not believed.
-    unbelieved: Option<ReplyError>,
-}
-
-impl Silence {
-    fn explained(&self, attempt: &Attempt) -> String {
-        let Attempt { server, local, .. } = attempt;
-        if self.refused {
-            return format!(
-                "nothing listens on UDP port {} there: is the server running, and is that its [radius] listen?",
-                server.port()
-            );
-        }
-        if let Some(fault) = &self.unbelieved {
-            return format!(
-                "replies came, but they cannot be believed ({fault}): the shared secret differs, the server is older \
-                 than the fix of CVE-2024-3596 and sends no Message-Authenticator, or somebody forges them"
-            );
-        }
-        let from = local.ip().to_canonical();
-        format!(
-            "likely causes, the most frequent first:\n\
-             - the shared secret differs: a server drops such packets without a word and warns in its log\n\
-             - {from} belongs to no resource there: `countersign resource list` on the server\n\
-             - a firewall drops UDP port {} between {from} and {}\n\
-             - the server waits longer for the user than this command does: --timeout\n\
-             `countersign doctor` on the server says which packets it has seen",
-            server.port(),
-            server.ip()
-        )
-    }
-}
-
-/// One request on its way.
-#[derive(Debug)]
-struct Attempt {
-    socket: UdpSocket,
-    server: SocketAddr,
-    local: SocketAddr,
-    secret: SharedSecret,
-    identifier: Identifier,
-    authenticator: Authenticator,
-    packet: Vec<u8>,
-    started: Instant,
-}
-
-impl Attempt {
-    async fn prepare(args: &Args) -> anyhow::Result<Result<Self, Usage>> {
-        if let Some(usage) = check(args) {
-            return Ok(Err(usage));
-        }
-        let Some(server) = resolve(&args.server).await else { return Ok(Err(Usage::Server(args.server.clone()))) };
-        let mut random = [0; 17];
-        aws_lc_rs::rand::fill(&mut random).ok().context("the system gives no random octets")?;
-        let [identifier, authenticator @ ..] = random;
-        let (identifier, authenticator) = (Identifier(identifier), Authenticator(authenticator));
-        let secret = SharedSecret::new(args.secret.as_slice());
-
-        let mut attributes = AttributeList::new();
-        attributes.push_text(AttributeType::USER_NAME, &args.user)?;
-        if let Some(password) = &args.password {
-            let hidden = UserPassword::hide(password, &secret, &authenticator)?;
-            attributes.push(AttributeType::USER_PASSWORD, &hidden)?;
-        }
-        attributes.push_text(AttributeType::NAS_IDENTIFIER, NAS_IDENTIFIER)?;
-        if let Some(station) = &args.calling_station {
-            attributes.push_text(AttributeType::CALLING_STATION_ID, station)?;
-        }
-        let packet = encode_request(Code::AccessRequest, identifier, &authenticator, &secret, &attributes)?;
-
-        let any: SocketAddr = match server {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await.context("no UDP socket can be opened")?;
-        socket.connect(server).await.with_context(|| format!("{server} cannot be reached from here"))?;
-        let local = socket.local_addr().context("no UDP socket can be opened")?;
-        let started = Instant::now();
-        Ok(Ok(Self { socket, server, local, secret, identifier, authenticator, packet, started }))
-    }
-
-    /// Sends, waits and shows that it waits.
-    async fn wait(&self, args: &Args, err: &mut dyn Write, terminal: bool) -> anyhow::Result<Outcome> {
-        let until = self.started + args.timeout;
-        let mut silence = Silence::default();
-        let mut buffer = vec![0; usize::from(u16::MAX)];
-        let mut seconds = ticks(self.started, Duration::from_secs(1));
-        let mut resend = ticks(self.started, args.resend_every.unwrap_or(Duration::MAX));
-        // What is wrong with sending shows in the reply that does not come.
-        let _lost = self.socket.send(&self.packet).await;
-        let outcome = loop {
-            tokio::select! {
-                received = self.socket.recv(&mut buffer) => match received {
-                    Ok(length) => match self.believe(buffer.get(..length).unwrap_or_default()) {
-                        Ok(reply) => break Outcome::Reply(reply),
-                        Err(fault) => silence.unbelieved = Some(fault),
-                    },
-                    Err(fault) if fault.kind() == io::ErrorKind::ConnectionRefused => {
-                        silence.refused = true;
-                        break Outcome::Silence(silence);
-                    }
-                    Err(fault) => return Err(fault).context("nothing can be received"),
-                },
-                () = sleep_until(until) => break Outcome::Silence(silence),
-                _ = resend.tick(), if args.resend_every.is_some() => {
-                    let _lost = self.socket.send(&self.packet).await;
-                }
-                _ = seconds.tick(), if terminal => {
-                    let waited = self.started.elapsed().as_secs();
-                    write!(err, "\rwaiting for {}: {waited} s", self.server)?;
-                    err.flush()?;
-                }
-            }
-        };
-        if terminal {
-            // Takes the line away again.
-            write!(err, "\r\x1b[K")?;
-            err.flush()?;
-        }
-        Ok(outcome)
-    }
-
-    fn believe(&self, datagram: &[u8]) -> Result<Reply, ReplyError> {
-        let rule = MessageAuthenticatorRule::Required;
-        let packet: PacketView<'_> = verify_reply(datagram, &self.authenticator, self.identifier, &self.secret, rule)?;
-        let messages = packet.attributes(AttributeType::REPLY_MESSAGE).map(HostileText::new).collect();
-        let said = [AttributeType::REPLY_MESSAGE, AttributeType::MESSAGE_AUTHENTICATOR, AttributeType::PROXY_STATE];
-        let others = packet.iter().filter(|attribute| !said.contains(&attribute.kind));
-        let attributes = others.flat_map(|attribute| describe(&attribute)).map(|text| escaped(&text)).collect();
-        Ok(Reply { code: packet.code(), messages, attributes })
-    }
-}
-
-/// The whole of a text, which may be longer than a [`HostileText`].
-fn escaped(text: &str) -> String {
-    text.chars().map(|sign| HostileText::from(&*sign.encode_utf8(&mut [0; 4])).to_string()).collect()
-}
-
-/// Goes off every `period`, the first time one period from `start`.
-fn ticks(start: Instant, period: Duration) -> Interval {
-    const LONG: Duration = Duration::from_secs(86_400);
-    let period = period.clamp(Duration::from_millis(1), LONG);
-    let mut ticks = interval_at(start + period, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }
 
 fn check(args: &Args) -> Option<Usage> {
@@ -382,29 +251,21 @@ fn check(args: &Args) -> Option<Usage> {
     if args.calling_station.as_ref().is_some_and(|station| !fits(station)) {
         return Some(Usage::CallingStation);
     }
+    if let Some(octets) = args.state.as_ref().map(Vec::len).filter(|octets| !(1..=HostileText::MAX).contains(octets)) {
+        return Some(Usage::State(octets));
+    }
     args.timeout.is_zero().then_some(Usage::TooLittleTime)
-}
-
-/// `ADDRESS`, `NAME`, `ADDRESS:PORT`, `NAME:PORT`, `[V6]:PORT`.
-async fn resolve(server: &str) -> Option<SocketAddr> {
-    if let Ok(address) = server.parse() {
-        return Some(address);
-    }
-    let bare = server.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(server);
-    if let Ok(address) = bare.parse() {
-        return Some(SocketAddr::new(address, PORT));
-    }
-    let named = if server.contains(':') { server.to_owned() } else { format!("{server}:{PORT}") };
-    lookup_host(named).await.ok()?.next()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use countersign_radius::encode_reply;
+    use countersign_radius::{AttributeList, AttributeType, PacketView, SharedSecret, UserPassword, encode_reply};
+    use std::net::SocketAddr;
+    use tokio::net::UdpSocket;
 
-    use super::*;
+    use super::{attempt::resolve, *};
 
     const SECRET: &[u8] = b"a secret for one test and no other";
 
@@ -438,18 +299,27 @@ mod tests {
             user: "alice".to_owned(),
             password: Some(Zeroizing::new(b"correct horse".to_vec())),
             calling_station: Some("203.0.113.7".to_owned()),
+            state: None,
             timeout: Duration::from_millis(300),
             resend_every: None,
         }
     }
 
-    async fn said(args: &Args) -> (u8, String, String) {
+    struct Nobody;
+
+    impl Answers for Nobody {
+        fn answer(&mut self, _: &str, _: bool) -> Option<Zeroizing<Vec<u8>>> {
+            None
+        }
+    }
+
+    async fn said(args: Args) -> (u8, String, String) {
         said_to(args, Reader::Person).await
     }
 
-    async fn said_to(args: &Args, reader: Reader) -> (u8, String, String) {
+    async fn said_to(args: Args, reader: Reader) -> (u8, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(args, &mut out, &mut err, reader).await.unwrap();
+        let code = run(args, &mut Nobody, &mut out, &mut err, reader).await.unwrap();
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -462,26 +332,102 @@ mod tests {
             (Code::ProtocolError, REJECTED, "rejected"),
         ] {
             let address = server(vec![Some(code)], SECRET, "hi\x1b[2J").await;
-            let (found, out, err) = said(&args(address)).await;
+            let (found, out, err) = said(args(address)).await;
             assert_eq!((found, err.as_str()), (exit, ""));
             assert!(out.starts_with(word) && out.contains("message: hi\\u{1b}[2J\n"), "{out}");
             assert!(out.contains("\nattribute: Cisco-AVPair = shell:priv-lvl=15\\u{202e}\n"), "{out}");
         }
     }
 
+    /// Asks `questions` times, then accepts; each answer must carry the State of its question and the text `answer`.
+    async fn asking(questions: u8, with_state: bool) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (secret, mut buffer) = (SharedSecret::new(SECRET), [0; 4096]);
+            for round in 0..=questions {
+                let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+                let request = PacketView::parse(&buffer[..length]).unwrap();
+                let hidden = request.attribute(AttributeType::USER_PASSWORD).unwrap();
+                let typed = UserPassword::unhide(hidden, &secret, &request.authenticator()).unwrap();
+                let expected: &[u8] = if round == 0 { b"correct horse" } else { b"answer" };
+                let state = (round > 0 && with_state).then_some([round; 16]);
+                // The other attributes are repeated (C022).
+                let right = typed.octets() == expected
+                    && request.attribute(AttributeType::STATE) == state.as_ref().map(|state| &state[..])
+                    && request.attribute(AttributeType::CALLING_STATION_ID) == Some(b"203.0.113.7")
+                    && request.attribute(AttributeType::USER_NAME) == Some(b"alice");
+                let mut attributes = AttributeList::new();
+                let code = match (right, round < questions) {
+                    (false, _) => Code::AccessReject,
+                    (true, false) => Code::AccessAccept,
+                    (true, true) => {
+                        if with_state {
+                            attributes.push(AttributeType::STATE, &[round + 1; 16]).unwrap();
+                            attributes.push_text(AttributeType::REPLY_MESSAGE, "a code\x1b, please:").unwrap();
+                            attributes.push(AttributeType::PROMPT, &[0, 0, 0, 1]).unwrap();
+                        }
+                        Code::AccessChallenge
+                    }
+                };
+                let reply = encode_reply(code, &request, &secret, &attributes).unwrap();
+                socket.send_to(&reply, from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    /// Types the same each time, so often.
+    struct Typist(usize, Vec<(String, bool)>);
+
+    impl Answers for Typist {
+        fn answer(&mut self, question: &str, echo: bool) -> Option<Zeroizing<Vec<u8>>> {
+            self.1.push((question.to_owned(), echo));
+            let typed = Zeroizing::new(b"answer".to_vec());
+            (self.1.len() <= self.0).then_some(typed)
+        }
+    }
+
+    #[tokio::test]
+    async fn c018_c022_questions_are_answered_with_state_and_everything_that_was_sent_before() {
+        for (with_state, question, echo) in
+            [(true, "a code\\u{1b}, please:", true), (false, "the server asks for more:", false)]
+        {
+            let mut typist = Typist(2, Vec::new());
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let args = Args { timeout: DEFAULT_TIMEOUT, ..args(asking(2, with_state).await) };
+            let code = run(args, &mut typist, &mut out, &mut err, Reader::Person).await.unwrap();
+            assert_eq!(code, ACCEPTED, "{}", String::from_utf8_lossy(&out));
+            assert_eq!(typist.1, [(question.to_owned(), echo), (question.to_owned(), echo)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_script_gets_the_state_and_answers_with_it() {
+        let address = asking(1, true).await;
+        let (code, out, _) = said_to(args(address), Reader::Script).await;
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, &report["state"]), (CHALLENGED, &"01".repeat(16).into()));
+        let answer =
+            Args { password: Some(Zeroizing::new(b"answer".to_vec())), state: Some(vec![1; 16]), ..args(address) };
+        let (code, out, _) = said_to(answer, Reader::Script).await;
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, &report["state"]), (ACCEPTED, &serde_json::Value::Null));
+    }
+
     #[tokio::test]
     async fn silence_names_its_likely_causes() {
-        let (code, out, err) = said(&args(server(vec![None], SECRET, "").await)).await;
+        let (code, out, err) = said(args(server(vec![None], SECRET, "").await)).await;
         assert_eq!(code, NO_ANSWER);
         assert!(out.contains("no answer") && err.contains("shared secret") && err.contains("127.0.0.1"), "{err}");
 
         let other = server(vec![Some(Code::AccessAccept)], b"another secret, and a longer one", "").await;
-        let (code, _, err) = said(&args(other)).await;
+        let (code, _, err) = said(args(other)).await;
         assert_eq!(code, NO_ANSWER);
         assert!(err.contains("cannot be believed"), "{err}");
 
         let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let (code, _, err) = said(&args(gone)).await;
+        let (code, _, err) = said(args(gone)).await;
         assert_eq!(code, NO_ANSWER);
         assert!(err.contains("nothing listens"), "{err}");
     }
@@ -496,11 +442,12 @@ mod tests {
             (None, NO_ANSWER, "no_answer"),
         ] {
             let args = Args { user: "al\nice".to_owned(), ..args(server(vec![code], SECRET, "hi\x1b[2J").await) };
-            let (found, out, err) = said_to(&args, Reader::Script).await;
+            let at = args.server.clone();
+            let (found, out, err) = said_to(args, Reader::Script).await;
             assert_eq!((found, err.as_str(), out.lines().count()), (exit, "", 1));
             let report: serde_json::Value = serde_json::from_str(&out).unwrap();
             assert_eq!((&report["result"], &report["user"]), (&result.into(), &"al\\u{a}ice".into()));
-            assert_eq!(report["server"], args.server);
+            assert_eq!(report["server"], at);
             assert!(report["seconds"].as_f64().unwrap() < 30.0);
             let messages = code.map_or_else(Vec::new, |_| vec!["hi\\u{1b}[2J"]);
             assert_eq!(report["messages"], serde_json::json!(messages));
@@ -509,7 +456,7 @@ mod tests {
             assert_eq!(report["attributes"], serde_json::json!(attributes));
             assert_eq!(report["detail"].is_string(), matches!(exit, REJECTED | NO_ANSWER), "{report}");
         }
-        let (code, out, err) = said_to(&Args { user: String::new(), ..args(DEFAULT_SERVER) }, Reader::Script).await;
+        let (code, out, err) = said_to(Args { user: String::new(), ..args(DEFAULT_SERVER) }, Reader::Script).await;
         let problem: serde_json::Value = serde_json::from_str(&err).unwrap();
         assert_eq!((code, out.as_str(), &problem["code"]), (USAGE, "", &"usage".into()));
     }
@@ -518,7 +465,7 @@ mod tests {
     async fn the_same_packet_is_sent_again_where_that_is_wanted() {
         let address = server(vec![None, None, Some(Code::AccessAccept)], SECRET, "").await;
         let args = Args { resend_every: Some(Duration::from_millis(20)), timeout: DEFAULT_TIMEOUT, ..args(address) };
-        assert_eq!(said(&args).await.0, ACCEPTED);
+        assert_eq!(said(args).await.0, ACCEPTED);
     }
 
     #[tokio::test]
@@ -531,9 +478,11 @@ mod tests {
             Args { password: Some(Zeroizing::new(vec![b'x'; 129])), ..args(to) },
             Args { calling_station: Some("x".repeat(254)), ..args(to) },
             Args { timeout: Duration::ZERO, ..args(to) },
+            Args { state: Some(Vec::new()), ..args(to) },
+            Args { state: Some(vec![0; 254]), ..args(to) },
             Args { server: "no such:port:here".to_owned(), ..args(to) },
         ] {
-            let (code, out, err) = said(&args).await;
+            let (code, out, err) = said(args).await;
             assert_eq!((code, out.as_str()), (USAGE, ""));
             assert!(err.starts_with("error: "), "{err}");
         }

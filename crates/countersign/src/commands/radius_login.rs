@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 use std::{
-    io::{self, IsTerminal as _},
+    fs::OpenOptions,
+    io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
@@ -13,7 +14,7 @@ use crate::{
     cli::RadiusLogin,
     commands::octets_from_stdin,
     output::{Failure, Output},
-    radius_login::{self, Args, Reader},
+    radius_login::{self, Answers, Args, Reader},
 };
 
 pub(crate) async fn run(login: RadiusLogin, output: Output) -> Result<ExitCode, Failure> {
@@ -31,6 +32,7 @@ pub(crate) async fn run(login: RadiusLogin, output: Output) -> Result<ExitCode, 
         user: login.user,
         password,
         calling_station: login.calling_station,
+        state: login.state.map(|state| state.0),
         timeout: login.timeout.map_or(radius_login::DEFAULT_TIMEOUT, Duration::from_secs),
         resend_every: login.resend_every.map(Duration::from_secs),
     };
@@ -40,11 +42,36 @@ pub(crate) async fn run(login: RadiusLogin, output: Output) -> Result<ExitCode, 
         (false, true) => Reader::Watching,
         (false, false) => Reader::Person,
     };
-    let code = Box::pin(radius_login::run(&args, &mut out, &mut err, reader)).await?;
+    let mut answers = Terminal { there: reader == Reader::Watching };
+    let code = Box::pin(radius_login::run(args, &mut answers, &mut out, &mut err, reader)).await?;
     Ok(ExitCode::from(code))
 }
 
 type Octets = Zeroizing<Vec<u8>>;
+
+/// Somebody before a terminal, who is asked there also where the secrets came by standard input.
+struct Terminal {
+    there: bool,
+}
+
+impl Answers for Terminal {
+    fn answer(&mut self, question: &str, echo: bool) -> Option<Octets> {
+        if !self.there {
+            return None;
+        }
+        let question = format!("{question} ");
+        let typed = if echo {
+            let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+            terminal.write_all(question.as_bytes()).ok()?;
+            let mut line = Zeroizing::new(String::new());
+            BufReader::new(terminal).read_line(&mut line).ok().filter(|octets| *octets > 0)?;
+            line
+        } else {
+            Zeroizing::new(rpassword::prompt_password(question).ok()?)
+        };
+        Some(Zeroizing::new(typed.trim_end_matches(['\r', '\n']).as_bytes().to_vec()))
+    }
+}
 
 /// The shared secret and, if one is to be sent, the password.
 fn secrets(secret_stdin: bool, password_stdin: bool) -> anyhow::Result<(Octets, Option<Octets>)> {
