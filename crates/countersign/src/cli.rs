@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use countersign_device_protocol::ids::{Number, TextError};
 
 pub(crate) use self::clients::{AddClient, ClientCommand, ClientName, SetClient};
 use crate::{
@@ -137,12 +138,19 @@ pub(crate) enum PhoneCommand {
         /// Answer by itself, without asking
         #[arg(long, value_enum)]
         answer: Option<Answer>,
+        /// With `--answer verify`: the number that the sign-in shows, where it shows one
+        #[arg(long, value_name = "NUMBER", requires = "answer", value_parser = number)]
+        number: Option<Number>,
         /// End after one answer
         #[arg(long)]
         once: bool,
     },
     /// Show the six-digit codes of the accounts
     Codes,
+}
+
+fn number(text: &str) -> Result<Number, TextError> {
+    Number::new(text)
 }
 
 /// What a phone answers.

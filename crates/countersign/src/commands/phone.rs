@@ -7,7 +7,7 @@ use countersign_domain::Decision;
 use crate::{
     cli::{Answer, PhoneCommand},
     output::{Failure, Output},
-    phone,
+    phone::{self, Standing},
 };
 
 pub(crate) async fn run(command: PhoneCommand, state: &Path, output: Output) -> Result<(), Failure> {
@@ -16,7 +16,10 @@ pub(crate) async fn run(command: PhoneCommand, state: &Path, output: Output) -> 
             Box::pin(phone::activate(state, &address, &code)).await?;
         }
         PhoneCommand::Activate { address, code: None } => Box::pin(phone::activate_qr(state, &address)).await?,
-        PhoneCommand::Watch { answer, once } => Box::pin(phone::watch(state, answer.map(decision), once)).await?,
+        PhoneCommand::Watch { answer, number, once } => {
+            let answer = answer.map(|answer| Standing { decision: decision(answer), number });
+            Box::pin(phone::watch(state, answer, once)).await?;
+        }
         PhoneCommand::Codes => phone::codes(state, output).await?,
     }
     Ok(())

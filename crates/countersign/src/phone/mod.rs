@@ -13,4 +13,4 @@ mod watch;
 
 pub(crate) use activate::{activate, activate_qr};
 pub(crate) use codes::codes;
-pub(crate) use watch::watch;
+pub(crate) use watch::{Standing, watch};

@@ -12,12 +12,13 @@ use countersign_api::{
 use countersign_desk::DoorVerdict;
 use countersign_device_protocol::{
     events::Event,
+    ids::Number,
     messages::{Challenge, ChallengeError, ClosingState},
     origin::Origin,
 };
 use countersign_domain::{
-    Credential, Decision, DeviceState, Door, HostileText, LoginRequest, Reason, RetryKey, Source, UserId, Verdict,
-    Write,
+    Credential, Decision, DeviceState, Door, HostileText, LoginRequest, Methods, Question, Reason, RetryKey, Source,
+    UserId, Verdict, Write,
 };
 use countersign_push::PushConfig;
 use countersign_storage::Vault;
@@ -29,7 +30,7 @@ use super::{
     activate, activate_qr,
     line::{Line, Trouble},
     listen::{News, listen},
-    watch,
+    watch::{Standing, watch},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,7 +74,13 @@ impl World {
     }
 
     async fn login(&self) {
-        let (resource, clients) = self.site.desk.store().resources().await.unwrap().remove(0);
+        self.ask("vpn", None, Credential::None).await;
+    }
+
+    /// A request at a resource; with the answer to a question, if that is what it is.
+    async fn ask(&self, name: &str, state: Option<Vec<u8>>, credential: Credential) {
+        let resources = self.site.desk.store().resources().await.unwrap();
+        let (resource, clients) = resources.into_iter().find(|(resource, _)| resource.name == name).unwrap();
         self.site.desk.login(LoginRequest {
             id: self.site.desk.new_login_id(),
             resource: Arc::new(resource),
@@ -82,10 +89,10 @@ impl World {
             peer: [192, 0, 2, 1].into(),
             door: Door::Radius,
             user_typed: HostileText::from("ada"),
-            credential: Credential::None,
+            credential,
             source: Source::default(),
             retry: RetryKey::default(),
-            state: None,
+            state,
             forward: None,
         });
     }
@@ -102,6 +109,8 @@ impl World {
         receiver
     }
 }
+
+const VERIFY: Standing = Standing { decision: Decision::Verify, number: None };
 
 async fn next(news: &mut mpsc::Receiver<(usize, News)>) -> News {
     timeout(PATIENCE, news.recv()).await.unwrap().unwrap().1
@@ -129,7 +138,10 @@ async fn a_phone_activates_and_lets_a_login_in_by_the_servers_clock() {
         (Decision::DenyReport, Verdict::Reject { reason: Reason::DeniedReported, after_challenge: true }),
     ] {
         world.login().await;
-        timeout(PATIENCE, watch(&world.state(), Some(answer), true)).await.unwrap().unwrap();
+        timeout(PATIENCE, watch(&world.state(), Some(Standing { decision: answer, number: None }), true))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(world.verdict().await, wanted);
     }
 }
@@ -171,7 +183,7 @@ async fn a_removed_device_is_told_so() {
     assert!(matches!(next(&mut news).await, News::Online { .. }));
     world.site.write(Write::SetDeviceState { id, from: DeviceState::Active, to: DeviceState::Removed }).await;
     assert!(matches!(next(&mut news).await, News::Gone(trouble) if trouble.is_final()));
-    let fault = timeout(PATIENCE, watch(&world.state(), Some(Decision::Verify), true)).await.unwrap().unwrap_err();
+    let fault = timeout(PATIENCE, watch(&world.state(), Some(VERIFY), true)).await.unwrap().unwrap_err();
     assert!(fault.to_string().contains("removed"), "{fault}");
 }
 
@@ -240,4 +252,55 @@ async fn nobody_there_is_said_and_tried_again() {
     for _ in 0..2 {
         assert!(matches!(next(&mut news).await, News::Offline(Trouble::Unreachable(..))));
     }
+}
+
+/// A resource that asks, and what it asks first.
+async fn asked(world: &mut World, methods: Methods) -> Question {
+    let new = NewResource {
+        name: "portal",
+        secret: "a secret of the portal and the server",
+        networks: &["127.0.0.2/32"],
+        prompt: Some(methods),
+        ..NewResource::default()
+    };
+    world.site.resource(new).await;
+    world.ask("portal", None, Credential::None).await;
+    match world.verdict().await {
+        Verdict::Ask(question) => question,
+        other => panic!("not asked: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_number_is_typed_into_the_phone_and_lets_in_at_the_prompt() {
+    let mut world = activated().await;
+    let question = asked(&mut world, Methods { code_to_phone: false, typed: true, totp: false }).await;
+    let digits: String = question.message.chars().filter(char::is_ascii_digit).collect();
+    let number = Some(Number::new(digits).unwrap());
+    let standing = Standing { decision: Decision::Verify, number };
+    timeout(PATIENCE, watch(&world.state(), Some(standing), true)).await.unwrap().unwrap();
+    world.ask("portal", Some(question.state.to_vec()), Credential::None).await;
+    assert_eq!(world.verdict().await, Verdict::accept());
+}
+
+#[tokio::test]
+async fn without_the_number_a_phone_leaves_the_sign_in_alone() {
+    let mut world = activated().await;
+    asked(&mut world, Methods { code_to_phone: false, typed: true, totp: false }).await;
+    let watched = timeout(Duration::from_secs(1), watch(&world.state(), Some(VERIFY), true)).await;
+    assert!(watched.is_err(), "it waits for another one");
+    assert_eq!(world.site.ends().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_code_is_shown_on_the_phone_and_nobody_is_let_in_by_that() {
+    let mut world = activated().await;
+    asked(&mut world, Methods { code_to_phone: true, typed: false, totp: false }).await;
+    let mut news = world.listening();
+    assert!(matches!(next(&mut news).await, News::Online { .. }));
+    let News::Asked(challenge, _) = next(&mut news).await else { panic!("not asked") };
+    timeout(PATIENCE, watch(&world.state(), Some(VERIFY), true)).await.unwrap().unwrap();
+    let id = challenge.id.as_str().parse().unwrap();
+    assert!(world.site.desk.has_shown_code(id));
+    assert_eq!(world.site.ends().await, [""; 0]);
 }

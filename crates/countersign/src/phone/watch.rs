@@ -42,9 +42,18 @@ const TRIES: u32 = 6;
 /// Challenges that are known again; they come twice when a stream is opened again.
 const REMEMBERED: usize = 1000;
 
+/// What is answered without asking anybody.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// To every sign-in.
+    pub(crate) decision: Decision,
+    /// To those that show a number: which it is. Without one they are left alone.
+    pub(crate) number: Option<Number>,
+}
+
 /// Waits for sign-ins on all accounts and answers them: with `answer`, or as a person says on the terminal. With `once`
 /// it ends after the first answer, and fails when that was not taken.
-pub(crate) async fn watch(state_file: &Path, answer: Option<Decision>, once: bool) -> Result<()> {
+pub(crate) async fn watch(state_file: &Path, answer: Option<Standing>, once: bool) -> Result<()> {
     if answer.is_none() && !io::stdin().is_terminal() {
         bail!("there is no terminal to ask on: say what to answer, `--answer verify`, `deny` or `deny_report`");
     }
@@ -139,6 +148,8 @@ struct Request {
     expires: Instant,
     /// Verify was said, and the number is to be typed.
     number_wanted: bool,
+    /// Its code was shown, and nobody has typed that yet.
+    code_shown: bool,
 }
 
 /// What came of an answer.
@@ -156,7 +167,7 @@ struct Watch {
     /// The newest that has ended: "it wasn't me" can still be said of it.
     last: Option<Request>,
     seen: HashSet<ChallengeId>,
-    answer: Option<Decision>,
+    answer: Option<Standing>,
 }
 
 impl Watch {
@@ -221,21 +232,27 @@ impl Watch {
         }
         let left = context.expires_at.duration_since(seat.line.now());
         let Ok(left) = Duration::try_from(left) else { return Ok(None) };
-        let request =
-            Request { seat: number, challenge, context, expires: Instant::now() + left, number_wanted: false };
-        let Some(answer) = self.answer else {
+        let request = Request {
+            seat: number,
+            challenge,
+            context,
+            expires: Instant::now() + left,
+            number_wanted: false,
+            code_shown: false,
+        };
+        let Some(Standing { decision, number: given }) = self.answer.clone() else {
             self.waiting.push_back(request);
             return Ok(None);
         };
         self.print(&request);
+        let typed = request.challenge.number_mode == NumberMode::Typed && decision == Decision::Verify;
         let beyond = show::beyond_us(request.challenge.user_verification)
-            .or((request.challenge.number_mode == NumberMode::Typed)
-                .then_some("it asks for a number that somebody must type"));
-        if let (Decision::Verify, Some(why)) = (answer, beyond) {
+            .or((typed && given.is_none()).then_some("it asks for a number that somebody must type: --number"));
+        if let (Decision::Verify, Some(why)) = (decision, beyond) {
             self.warn(number, why);
             return Ok(None);
         }
-        self.decide(request, answer, None).await
+        self.decide(request, decision, given.filter(|_| typed)).await
     }
 
     fn closed(&mut self, id: &ChallengeId, state: ClosingState) {
@@ -246,6 +263,11 @@ impl Watch {
             if state != ClosingState::Superseded {
                 self.offer_report(request);
             }
+        }
+        if let Some(last) = self.last.as_mut().filter(|last| last.challenge.id == *id && last.code_shown) {
+            last.code_shown = false;
+            let seat = last.seat;
+            self.say(seat, show::ending(state));
         }
     }
 
@@ -291,14 +313,15 @@ impl Watch {
 
     async fn typed(&mut self, text: &str) -> Result<Option<Ended>> {
         let Some(mut request) = self.shown.take() else {
-            if !is(text, "r", "report") {
+            let decision = if is(text, "r", "report") { Decision::DenyReport } else { Decision::Deny };
+            if decision == Decision::Deny && !is(text, "d", "deny") {
                 return Ok(None);
             }
-            let Some(request) = self.last.take() else {
-                self.output.line("There is nothing to report.");
+            let Some(request) = self.last.take_if(|last| decision == Decision::DenyReport || last.code_shown) else {
+                self.output.line("There is nothing to deny or report.");
                 return Ok(None);
             };
-            return self.decide(request, Decision::DenyReport, None).await;
+            return self.decide(request, decision, None).await;
         };
         if request.number_wanted {
             if let Ok(number) = Number::new(text) {
@@ -340,7 +363,11 @@ impl Watch {
             }
             Ok(DecisionAnswer::CodeShown(code)) => {
                 self.output.line(&format!("Type this code where you sign in: {}", code.expose()));
-                self.last = Some(request);
+                if self.answer.is_none() {
+                    self.output
+                        .line("Tell it nobody. Was it not you? d and Enter denies, r and Enter denies and reports.");
+                }
+                self.last = Some(Request { code_shown: true, ..request });
                 Ok(Some(Ended::Taken))
             }
             Err(trouble) => {
