@@ -3,6 +3,7 @@
 mod activations;
 mod decisions;
 mod openapi;
+mod prompts;
 mod proofs;
 mod streams;
 mod this_device;
@@ -194,6 +195,11 @@ impl World {
     }
 
     fn login_with(&self, user: &str, address: Option<&str>, credential: Credential) {
+        self.login_as(user, address, credential, None);
+    }
+
+    /// A request; the answer to a question, where it has a State.
+    fn login_as(&self, user: &str, address: Option<&str>, credential: Credential, state: Option<Vec<u8>>) {
         self.site.desk.login(LoginRequest {
             id: self.site.desk.new_login_id(),
             resource: self.resource.clone(),
@@ -205,7 +211,7 @@ impl World {
             credential,
             source: Source { address: address.map(HostileText::from) },
             retry: RetryKey::default(),
-            state: None,
+            state,
             forward: None,
         });
     }

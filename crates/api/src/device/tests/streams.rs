@@ -43,14 +43,14 @@ impl Stream {
         self.events.pop_front()
     }
 
-    async fn opened(&mut self) -> countersign_device_protocol::messages::Challenge {
+    pub(super) async fn opened(&mut self) -> countersign_device_protocol::messages::Challenge {
         match self.next().await {
             Some(Event::Challenge(challenge)) => *challenge,
             other => panic!("no challenge: {other:?}"),
         }
     }
 
-    async fn closed(&mut self) -> ClosingState {
+    pub(super) async fn closed(&mut self) -> ClosingState {
         match self.next().await {
             Some(Event::ChallengeClosed(closed)) => closed.state,
             other => panic!("not closed: {other:?}"),
