@@ -623,6 +623,64 @@ async fn resources_ask_for_user_verification() {
     server.refused("PATCH", "resources/vpn", json!({"user_verification": "none"}), AdminCode::Malformed).await;
 }
 
+#[tokio::test]
+async fn c025_prompts_are_named_and_warned_of_where_nothing_can_be_shown() {
+    let server = Server::new().await;
+    let body = |name: &str, client: &str, prompt: Value| json!({"name": name, "clients": [client], "generate_secret": true, "prompt": prompt});
+    server.refused("POST", "resources", body("vpn", "10.0.0.1", json!(["sms"])), AdminCode::Malformed).await;
+    let made = server.done("POST", "resources", body("vpn", "10.0.0.1", json!(["totp", "code-to-phone"]))).await;
+    assert_eq!((&made["prompt"], &made["warnings"]), (&json!(["code-to-phone", "totp"]), &json!([])));
+    let (_, detail) = server.last().await;
+    assert_eq!(detail["after"]["prompt"], json!(["code-to-phone", "totp"]));
+    let untouched = server.done("PATCH", "resources/vpn", json!({"answer_by": 30})).await;
+    assert_eq!(untouched["prompt"], json!(["code-to-phone", "totp"]));
+    assert_eq!(server.done("PATCH", "resources/vpn", json!({"prompt": ["typed"]})).await["prompt"], json!(["typed"]));
+    let warned = server.done("PATCH", "resources/vpn", json!({"primary": "none"})).await;
+    let warnings = warned["warnings"].to_string();
+    assert!(warnings.contains("RD Gateway") && warnings.contains("--no-prompt"), "{warnings}");
+    let without = server.done("PATCH", "resources/vpn", json!({"prompt": []})).await;
+    assert!(without["prompt"] == json!([]) && !without["warnings"].to_string().contains("RD Gateway"));
+    // Without a word about it there is none.
+    let other = json!({"name": "gateway", "clients": ["10.0.0.2"], "generate_secret": true});
+    assert_eq!(server.done("POST", "resources", other).await["prompt"], json!([]));
+}
+
+#[tokio::test]
+async fn a_password_is_kept_for_chap_only_where_that_is_asked_for() {
+    let server = Server::new().await;
+    let refused = async |path: &str, body: Value| server.refused("POST", path, body, AdminCode::PasswordRefused).await;
+    let secret = |text: &str| json!({"password": text});
+    refused("users", json!({"name": "bob", "chap": true})).await;
+    let added = json!({"name": "bob", "password": "correct horse", "chap": true});
+    assert_eq!(server.done("POST", "users", added).await["chap"], true);
+    let (event, detail) = server.last().await;
+    assert_eq!((event.as_str(), &detail["after"]["chap_password"]), ("user.added", &json!("(set)")));
+
+    let added = server.done("POST", "users", json!({"name": "alice", "password": "correct horse"})).await;
+    assert_eq!(added["chap"], false);
+    let said = refused("users/alice/chap", secret("another")).await;
+    assert!(said.contains("not the password of alice") && !said.contains("another"), "{said}");
+    refused("users/alice/chap", secret("")).await;
+    refused("users/alice/chap", json!({"password": null})).await;
+    assert_eq!(server.done("POST", "users/alice/chap", secret("correct horse")).await["chap"], true);
+    let (event, detail) = server.last().await;
+    assert_eq!(event, "user.changed");
+    assert_eq!(detail["before"]["chap_password"], "(none)");
+    assert_eq!(detail["after"]["chap_password"], "(set)");
+    assert_eq!(server.done("GET", "users/ALICE", Value::Null).await["chap"], true);
+    // Once more changes nothing and leaves no record.
+    let before = server.site.audit().await.len();
+    server.done("POST", "users/alice/chap", secret("correct horse")).await;
+    assert_eq!(server.site.audit().await.len(), before);
+    assert_eq!(server.done("POST", "users/alice/no-chap", json!({})).await["chap"], false);
+
+    server.done("POST", "users", json!({"name": "eve"})).await;
+    assert!(refused("users/eve/chap", secret("anything")).await.contains("no password here"));
+    for record in server.site.audit().await {
+        assert!(!record.detail.unwrap_or_default().contains("correct horse"), "no record holds it");
+    }
+}
+
 fn corp() -> Value {
     json!({
         "name": "corp",

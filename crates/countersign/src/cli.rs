@@ -223,8 +223,26 @@ pub(crate) enum UserCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Let a user log on by CHAP, or no more
+    Set(SetUser),
     /// Remove a user with all devices
     Remove(UserName),
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("change").required(true).args(["chap", "no_chap"]))]
+pub(crate) struct SetUser {
+    #[command(flatten)]
+    pub(crate) user: UserName,
+    /// Keep the password itself, for clients that speak CHAP; it is asked for, and must be the one that is set
+    #[arg(long)]
+    pub(crate) chap: bool,
+    /// Read that password from standard input; one newline at its end is not part of it
+    #[arg(long, requires = "chap")]
+    pub(crate) password_stdin: bool,
+    /// Forget the password that is kept for CHAP
+    #[arg(long)]
+    pub(crate) no_chap: bool,
 }
 
 #[derive(Args)]
@@ -247,6 +265,9 @@ pub(crate) struct AddUser {
     /// Without a local password: for resources whose client checks passwords itself (primary none)
     #[arg(long)]
     pub(crate) no_password: bool,
+    /// Keep the password itself beside its hash, for clients that speak CHAP: only where they cannot speak PAP
+    #[arg(long, conflicts_with = "no_password")]
+    pub(crate) chap: bool,
 }
 
 #[derive(Subcommand)]
@@ -366,6 +387,11 @@ pub(crate) struct AddResource {
     /// is set up for it), required (users without such a phone cannot log on by phone)
     #[arg(long, value_enum, default_value = "off")]
     pub(crate) user_verification: UserVerification,
+    /// What is asked at the client's prompt: code-to-phone (the phone shows six digits, they are typed at the prompt), typed
+    /// (the prompt shows a number, it is typed into the phone), totp (a code of the account list); several with commas.
+    /// Only for clients that can show an Access-Challenge: an RD Gateway cannot [default: no prompt]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WAY[,WAY]")]
+    pub(crate) prompt: Vec<Way>,
 }
 
 #[derive(Args)]
@@ -373,7 +399,7 @@ pub(crate) struct AddResource {
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
     "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory", "upstream", "expects",
     "allow_groups", "allow_all_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
-    "user_verification",
+    "user_verification", "prompt", "no_prompt",
 ]))]
 pub(crate) struct SetResource {
     #[command(flatten)]
@@ -436,6 +462,12 @@ pub(crate) struct SetResource {
     /// Whether the phone verifies its user before a Verify
     #[arg(long, value_enum)]
     pub(crate) user_verification: Option<UserVerification>,
+    /// What is asked at the client's prompt, instead of all before: code-to-phone, typed, totp
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WAY[,WAY]")]
+    pub(crate) prompt: Vec<Way>,
+    /// Ask nothing at a prompt: the phone alone decides
+    #[arg(long, conflicts_with = "prompt")]
+    pub(crate) no_prompt: bool,
 }
 
 macro_rules! words {
@@ -464,6 +496,7 @@ words!(DirectoryKind {
     Ldap = "ldap",
 });
 words!(UserVerification { Off = "off", Preferred = "preferred", Required = "required", });
+words!(Way { CodeToPhone = "code-to-phone", Typed = "typed", Totp = "totp", });
 words!(Charset {
     /// As RFC 2865 says
     #[value(name = "utf-8")]

@@ -212,6 +212,18 @@ fn users_activations_resources_and_audit_from_beginning_to_end() {
     let problem: Value = serde_json::from_str(&folder.refused(&["user", "show", "bob", "--json"], "")).unwrap();
     assert_eq!(problem["code"], "user_unknown");
 
+    let kept = folder.cli(&["user", "set", "alice", "--chap", "--password-stdin"], "canary-password\n");
+    let (said, note) = (String::from_utf8(kept.stdout).unwrap(), String::from_utf8(kept.stderr).unwrap());
+    assert!(
+        said.contains("can log on by CHAP") && note.contains("whoever has the database and the key file"),
+        "{said}{note}"
+    );
+    assert!(
+        folder.refused(&["user", "set", "alice", "--chap", "--password-stdin"], "wrong").contains("not the password")
+    );
+    assert!(folder.done(&["user", "show", "alice"], "").contains("yes: the password is kept"));
+    assert!(folder.done(&["user", "set", "alice", "--no-chap"], "").contains("no password is kept"));
+
     let picture = folder.data.join("qr.png");
     let issued = folder.ask(&["activation", "issue", "alice", "--png", picture.to_str().unwrap()], "");
     assert_eq!(issued["url"], format!("http://localhost:{}", folder.app));
@@ -245,6 +257,10 @@ fn users_activations_resources_and_audit_from_beginning_to_end() {
     }
     let shown = folder.done(&["resource", "set", "vpn", "--user-verification", "preferred"], "");
     assert!(shown.contains("user verification") && shown.contains("preferred"), "{shown}");
+    let shown = folder.done(&["resource", "set", "vpn", "--prompt", "code-to-phone,totp"], "");
+    assert!(shown.contains("prompt") && shown.contains("code-to-phone, totp"), "{shown}");
+    let set = folder.ask(&["resource", "set", "vpn", "--no-prompt"], "");
+    assert_eq!(set["prompt"], Value::Array(Vec::new()));
     let set = folder.ask(&["resource", "set", "vpn", "--answer-by", "30", "--no-require-message-authenticator"], "");
     assert_eq!(set["user_verification"], "preferred");
     assert_eq!((&set["answer_by"], &set["require_message_authenticator"]), (&30.into(), &false.into()));
@@ -269,6 +285,7 @@ fn users_activations_resources_and_audit_from_beginning_to_end() {
             "user.enabled",
             "user.unlocked",
             "user.removed",
+            "user.changed",
             "activation.issued",
             "resource.added",
             "resource.changed",

@@ -54,7 +54,7 @@ kinds! {
     Alert = "alert",
     /// A user was added.
     UserAdded = "user.added",
-    /// A user has another name in the directory.
+    /// A user has another name in the directory, or was changed by an administrator.
     UserChanged = "user.changed",
     /// A user was enabled.
     UserEnabled = "user.enabled",

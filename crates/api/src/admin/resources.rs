@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 pub(super) use self::fields::group;
 use self::fields::{
-    answer_by, charset, expects, expects_word, goes_together, groups, primary, retries, verification, verification_word,
+    answer_by, charset, expects, expects_word, goes_together, groups, primary, prompt, prompt_words, retries,
+    verification, verification_word,
 };
 use super::{
     Actor, AdminApi, AdminCode, AdminProblem, check_shown, clients,
@@ -67,6 +68,9 @@ pub struct ResourceView {
     pub retries: String,
     /// Whether the phone verifies its user before a Verify: `off`, `preferred` or `required`.
     pub user_verification: String,
+    /// What may be asked at the client's prompt: `code-to-phone`, `typed`, `totp`; empty: nothing.
+    #[serde(default)]
+    pub prompt: Vec<String>,
     /// When it was added.
     pub created_at: String,
 }
@@ -119,6 +123,8 @@ pub(super) struct AddResource {
     retries: Option<String>,
     #[serde(default)]
     user_verification: Option<String>,
+    #[serde(default)]
+    prompt: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +161,8 @@ pub(super) struct SetResource {
     retries: Option<String>,
     #[serde(default)]
     user_verification: Option<String>,
+    #[serde(default)]
+    prompt: Option<Vec<String>>,
 }
 
 /// A resource, and the clients whose own it is.
@@ -178,6 +186,7 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         answer_by: resource.answer_by.as_secs(),
         retries: resource.retries.as_str().to_owned(),
         user_verification: verification_word(resource.policy.user_verification).to_owned(),
+        prompt: prompt_words(resource.policy.prompt),
         created_at: resource.created_at.to_rfc3339(),
     }
 }
@@ -198,6 +207,7 @@ fn facts(api: &AdminApi, resource: &Resource, client: Option<&RadiusClient>, sec
     if let (Value::Object(policy), Some(facts)) = (json!(resource.policy), facts.as_object_mut()) {
         facts.extend(policy);
         facts.insert("user_verification".to_owned(), json!(verification_word(resource.policy.user_verification)));
+        facts.insert("prompt".to_owned(), json!(prompt_words(resource.policy.prompt)));
     }
     if let (Some(client), Some(facts)) = (client, facts.as_object_mut()) {
         facts.insert("client".to_owned(), json!(client.name));
@@ -302,6 +312,13 @@ fn warnings(resource: &Resource, client: Option<&RadiusClient>) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if resource.policy.prompt.is_some() && !resource.proves_user() {
+        out.push(
+            "prompt: an RD Gateway, NPS before one, and clients that speak MS-CHAP only cannot show a prompt. They take every \
+             challenge for a reject, and nobody gets in: `countersign resource set --no-prompt`"
+                .to_owned(),
+        );
+    }
     out
 }
 
@@ -344,6 +361,7 @@ pub(super) async fn add(
     resource.policy.credential = new.expects.as_deref().map_or(Ok(Expects::Password), expects)?;
     resource.policy.user_verification =
         new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
+    resource.policy.prompt = prompt(&new.prompt.unwrap_or_default())?;
     resource.policy.reply = replies::rules(&new.reply)?;
     resource.policy.charset = new.charset.as_deref().map_or(Ok(Charset::Utf8), charset)?;
     goes_together(&resource)?;
@@ -444,6 +462,9 @@ pub(super) async fn set(
     }
     if let Some(word) = new.user_verification {
         resource.policy.user_verification = verification(&word)?;
+    }
+    if let Some(words) = new.prompt {
+        resource.policy.prompt = prompt(&words)?;
     }
     if let Some(seconds) = new.answer_by {
         resource.answer_by = answer_by(seconds)?;

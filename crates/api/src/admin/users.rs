@@ -43,6 +43,9 @@ pub struct UserView {
     pub held_since: Option<String>,
     /// Whether there is a local password.
     pub has_password: bool,
+    /// Whether the password itself is kept, for CHAP.
+    #[serde(default)]
+    pub chap: bool,
     /// Devices that may answer.
     pub devices: usize,
     /// Devices that were suspended.
@@ -63,6 +66,9 @@ pub(super) struct AddUser {
     /// Absent: the user has no local password.
     #[serde(default, deserialize_with = "secret")]
     password: Option<Secret>,
+    /// Keep the password itself too, for CHAP.
+    #[serde(default)]
+    chap: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +79,7 @@ pub(super) struct Unlock {
 }
 
 impl AdminApi {
-    async fn snapshot(&self, id: UserId, name: &str) -> Result<UserSnapshot, AdminProblem> {
+    pub(super) async fn snapshot(&self, id: UserId, name: &str) -> Result<UserSnapshot, AdminProblem> {
         self.desk.store().snapshot(id).await?.ok_or_else(|| {
             AdminProblem::new(AdminCode::UserUnknown, format!("the user {name} was removed at the same time"))
         })
@@ -125,6 +131,7 @@ impl AdminApi {
             held: user.held.map(|hold| hold.why.as_str().to_owned()),
             held_since: user.held.map(|hold| hold.since.to_rfc3339()),
             has_password: user.password.is_some(),
+            chap: snapshot.chap_secret.is_some(),
             devices: snapshot.active_devices().count(),
             devices_suspended: snapshot.devices.iter().filter(|device| device.state == DeviceState::Suspended).count(),
             limits: self.limits(snapshot),
@@ -132,7 +139,7 @@ impl AdminApi {
         }
     }
 
-    async fn view_of(&self, name: &str) -> Result<UserView, AdminProblem> {
+    pub(super) async fn view_of(&self, name: &str) -> Result<UserView, AdminProblem> {
         let user = self.user(name).await?;
         Ok(self.view(&self.snapshot(user.id, name).await?))
     }
@@ -167,6 +174,11 @@ pub(super) async fn add(
         .map_err(|fault| AdminProblem::new(AdminCode::NameInvalid, format!("{fault}: choose another")))?;
     let display_name = new.display_name.unwrap_or_else(|| name.as_str().chars().take(64).collect());
     check_shown("display name", &display_name)?;
+    let chap_secret = if new.chap { new.password.clone() } else { None };
+    if new.chap && chap_secret.is_none() {
+        let text = "for CHAP the password is kept, and the user has none: give one";
+        return Err(AdminProblem::new(AdminCode::PasswordRefused, text));
+    }
     let password = match new.password {
         None => None,
         Some(password) => {
@@ -196,13 +208,20 @@ pub(super) async fn add(
         devices: Vec::new(),
         limits: Vec::new(),
         bypass: None,
-        chap_secret: None,
+        chap_secret: chap_secret.clone(),
     });
-    let mut event = api.change(actor, EventKind::UserAdded, None::<&()>, Some(&facts(&user)));
+    let mut after = facts(&user);
+    if let (true, Some(after)) = (chap_secret.is_some(), after.as_object_mut()) {
+        after.insert("chap_password".to_owned(), "(set)".into());
+    }
+    let mut event = api.change(actor, EventKind::UserAdded, None::<&()>, Some(&after));
     event.user_id = Some(user.id);
     event.user_typed = Some(HostileText::from(user.name.as_str()));
     let name = user.name.to_string();
-    let commit = Commit { writes: vec![Write::AddUser(user)], audit: vec![event] };
+    let id = user.id;
+    let mut writes = vec![Write::AddUser(user)];
+    writes.extend(chap_secret.map(|secret| Write::SetChapSecret { user: id, secret: Some(secret) }));
+    let commit = Commit { writes, audit: vec![event] };
     api.desk.write(commit).await.map_err(|fault| {
         AdminProblem::of_commit(fault, |_| {
             AdminProblem::new(

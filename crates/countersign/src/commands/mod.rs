@@ -46,6 +46,15 @@ pub(crate) fn octets_from_stdin(what: &str) -> Result<Zeroizing<Vec<u8>>> {
     Ok(octets)
 }
 
+/// Asks for a password that is set already.
+pub(crate) fn ask_password(name: &str) -> Result<Zeroizing<String>> {
+    if !std::io::stdin().is_terminal() {
+        bail!("there is no terminal to ask for the password on: use --password-stdin");
+    }
+    let prompt = format!("Password of {}: ", crate::output::harmless(name));
+    rpassword::prompt_password(prompt).map(Zeroizing::new).context("the password cannot be read from the terminal")
+}
+
 /// Asks for a new password, twice.
 pub(crate) fn ask_new_password(name: &str) -> Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {

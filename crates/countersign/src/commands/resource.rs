@@ -6,7 +6,7 @@ use countersign_api::admin::resources::{ResourceChanged, ResourceView};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{AddResource, Charset, Expects, ResourceCommand, ResourceName, SetResource},
+    cli::{AddResource, Charset, Expects, ResourceCommand, ResourceName, SetResource, Way},
     client::{Client, piece},
     commands::from_stdin,
     output::{Failure, Output},
@@ -56,6 +56,7 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "answer_by": new.answer_by,
         "retries": new.retries.word(),
         "user_verification": new.user_verification.word(),
+        "prompt": words(&new.prompt),
     });
     if let (true, Some(body)) = (new.secret_stdin, body.as_object_mut()) {
         body.insert("secret".to_owned(), Value::String(from_stdin("shared secret")?.to_string()));
@@ -87,6 +88,8 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("answer_by", new.answer_by.map(Value::from));
     put("retries", new.retries.map(|retries| retries.word().into()));
     put("user_verification", new.user_verification.map(|asks| asks.word().into()));
+    put("prompt", (!new.prompt.is_empty()).then(|| words(&new.prompt)));
+    put("prompt", new.no_prompt.then(|| Value::Array(Vec::new())));
     put("require_message_authenticator", new.require_message_authenticator.then_some(Value::Bool(true)));
     put("require_message_authenticator", new.no_require_message_authenticator.then_some(Value::Bool(false)));
     put("generate_secret", new.generate_secret.then_some(Value::Bool(true)));
@@ -97,6 +100,10 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     let changed: ResourceChanged = client.patch(&path, &Value::Object(body)).await?;
     say(&changed, "changed", output);
     Ok(())
+}
+
+fn words(ways: &[Way]) -> Value {
+    ways.iter().map(|way| way.word()).collect()
 }
 
 fn say(changed: &ResourceChanged, verb: &str, output: Output) {
@@ -143,6 +150,7 @@ fn print(resource: &ResourceView, output: Output) {
         ("answer by", format!("{} s", resource.answer_by)),
         ("retries", resource.retries.clone()),
         ("user verification", resource.user_verification.clone()),
+        ("prompt", if resource.prompt.is_empty() { "none".to_owned() } else { resource.prompt.join(", ") }),
         ("added", resource.created_at.clone()),
         ("id", resource.id.clone()),
     ]);

@@ -6,9 +6,9 @@ use countersign_api::admin::{devices::DeviceView, users::UserView};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{AddUser, UserCommand, UserName},
+    cli::{AddUser, SetUser, UserCommand, UserName},
     client::{Client, piece},
-    commands::{ask_new_password, from_stdin},
+    commands::{ask_new_password, ask_password, from_stdin},
     output::{Failure, Output},
 };
 
@@ -23,6 +23,7 @@ pub(crate) async fn run(command: UserCommand, data: &Path, output: Output) -> Re
         UserCommand::Unlock { user: UserName { name }, reason } => {
             change(&client, &name, "unlock", &json!({"reason": reason}), output).await
         }
+        UserCommand::Set(new) => set(&client, new, output).await,
         UserCommand::Remove(UserName { name }) => {
             client.delete(&format!("users/{}", piece(&name))).await?;
             if output.is_json() {
@@ -42,7 +43,7 @@ async fn add(client: &Client, new: AddUser, output: Output) -> Result<(), Failur
         (false, true) => None,
         (false, false) => Some(ask_new_password(&name)?),
     };
-    let mut body = json!({"name": name, "display_name": new.display_name});
+    let mut body = json!({"name": name, "display_name": new.display_name, "chap": new.chap});
     if let (Some(password), Some(body)) = (password, body.as_object_mut()) {
         body.insert("password".to_owned(), Value::String(password.to_string()));
     }
@@ -50,10 +51,36 @@ async fn add(client: &Client, new: AddUser, output: Output) -> Result<(), Failur
     if output.is_json() {
         output.document(&user);
     } else {
+        if user.chap {
+            output.aside(KEPT);
+        }
         output.line(&format!(
             "user {} is added. Next, for a device: countersign activation issue {}",
             user.name, user.name
         ));
+    }
+    Ok(())
+}
+
+/// What it means that a password is kept.
+const KEPT: &str = "note: the password itself is kept now, sealed under the key file: whoever has the database and the key file \
+                    can read it. Use PAP where the client can, and `countersign user set NAME --no-chap` then";
+
+async fn set(client: &Client, new: SetUser, output: Output) -> Result<(), Failure> {
+    let name = new.user.name;
+    let user: UserView = if new.chap {
+        let password = if new.password_stdin { from_stdin("password")? } else { ask_password(&name)? };
+        client.post(&format!("users/{}/chap", piece(&name)), &json!({"password": password.as_str()})).await?
+    } else {
+        client.post(&format!("users/{}/no-chap", piece(&name)), &json!({})).await?
+    };
+    if output.is_json() {
+        output.document(&user);
+    } else if user.chap {
+        output.line(&format!("user {} can log on by CHAP", user.name));
+        output.aside(KEPT);
+    } else {
+        output.line(&format!("user {} cannot log on by CHAP; no password is kept", user.name));
     }
     Ok(())
 }
@@ -138,6 +165,7 @@ fn print(user: &UserView, output: Output) {
             }
             .to_owned(),
         ),
+        ("CHAP", if user.chap { "yes: the password is kept" } else { "no" }.to_owned()),
         ("devices", format!("{}{suspended}", user.devices)),
         ("limited", limits(user)),
         ("added", user.created_at.clone()),

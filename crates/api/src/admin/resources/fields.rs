@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use countersign_domain::{Charset, Expects, HostileText, Primary, Resource, Retries, UserVerification};
+use countersign_domain::{Charset, Expects, HostileText, Methods, Primary, Resource, Retries, UserVerification};
 
 use crate::admin::{AdminCode, AdminProblem, is_harmless};
 
@@ -29,6 +29,40 @@ pub(super) fn verification(word: &str) -> Result<UserVerification, AdminProblem>
         let shown = HostileText::from(word);
         AdminProblem::new(AdminCode::Malformed, format!("user verification is off, preferred or required, not {shown}"))
     })
+}
+
+/// The ways of a prompt with their words.
+const WAYS: [(&str, Methods); 3] = [
+    ("code-to-phone", Methods { code_to_phone: true, typed: false, totp: false }),
+    ("typed", Methods { code_to_phone: false, typed: true, totp: false }),
+    ("totp", Methods { code_to_phone: false, typed: false, totp: true }),
+];
+
+pub(super) fn prompt_words(methods: Option<Methods>) -> Vec<String> {
+    let Some(methods) = methods else { return Vec::new() };
+    let on = WAYS.into_iter().filter(|(_, way)| {
+        methods.code_to_phone && way.code_to_phone || methods.typed && way.typed || methods.totp && way.totp
+    });
+    on.map(|(word, _)| word.to_owned()).collect()
+}
+
+/// What may be asked at a prompt; nothing where no way is named.
+pub(super) fn prompt(words: &[String]) -> Result<Option<Methods>, AdminProblem> {
+    let mut all: Option<Methods> = None;
+    for word in words {
+        let Some((_, way)) = WAYS.into_iter().find(|(known, _)| known == word) else {
+            let shown = HostileText::from(word.as_str());
+            let text = format!("a prompt asks for code-to-phone, typed or totp, not {shown}");
+            return Err(AdminProblem::new(AdminCode::Malformed, text));
+        };
+        let before = all.unwrap_or(Methods { code_to_phone: false, typed: false, totp: false });
+        all = Some(Methods {
+            code_to_phone: before.code_to_phone || way.code_to_phone,
+            typed: before.typed || way.typed,
+            totp: before.totp || way.totp,
+        });
+    }
+    Ok(all)
 }
 
 /// Names of groups, each once.
