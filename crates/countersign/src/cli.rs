@@ -14,7 +14,8 @@ use countersign_device_protocol::ids::{Number, TextError};
 
 pub(crate) use self::clients::{AddClient, ClientCommand, ClientName, SetClient};
 use crate::{
-    commands, demo, doctor,
+    commands::{self, template::Template},
+    demo, doctor,
     logging::LogFormat,
     output::{Failure, Output},
     serve,
@@ -147,6 +148,14 @@ pub(crate) enum PhoneCommand {
     },
     /// Show the six-digit codes of the accounts
     Codes,
+    /// List what a sign-in window can be opened for
+    Applications,
+    /// Open a sign-in window and wait for its end: the first login within a minute is let in without a question
+    Open {
+        /// The application, by name or identifier
+        #[arg(value_name = "APPLICATION")]
+        application: String,
+    },
 }
 
 fn number(text: &str) -> Result<Number, TextError> {
@@ -334,6 +343,9 @@ pub(crate) struct ResourceName {
 pub(crate) struct AddResource {
     #[command(flatten)]
     pub(crate) resource: ResourceName,
+    /// Settings that go together; what is said beside it counts instead
+    #[arg(long, value_enum)]
+    pub(crate) template: Option<Template>,
     /// Which door leads to it
     #[arg(long, value_enum, default_value = "radius")]
     pub(crate) kind: Kind,
@@ -350,9 +362,9 @@ pub(crate) struct AddResource {
     #[arg(long)]
     pub(crate) generate_secret: bool,
     /// Who checks the password: local (countersign, its own), directory (the one of --directory), radius (the servers of
-    /// --upstream), none (the client has done it, or only a code is typed)
-    #[arg(long, value_enum, default_value = "local")]
-    pub(crate) primary: Primary,
+    /// --upstream), none (the client has done it, or only a code is typed) [default: local]
+    #[arg(long, value_enum)]
+    pub(crate) primary: Option<Primary>,
     /// Where its users are looked up, instead of among those who were added here
     #[arg(long, value_name = "NAME")]
     pub(crate) directory: Option<String>,
@@ -377,16 +389,22 @@ pub(crate) struct AddResource {
     /// Take packets without Message-Authenticator: only for clients that cannot send it, on a trusted network
     #[arg(long)]
     pub(crate) no_require_message_authenticator: bool,
-    /// Seconds until the client gives up, 5 to 300; a little less than it really waits
-    #[arg(long, value_name = "SECONDS", default_value = "60")]
-    pub(crate) answer_by: u64,
+    /// Seconds until the client gives up, 5 to 300; a little less than it really waits [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) answer_by: Option<u64>,
     /// What becomes of a request that repeats a waiting login: join (it takes it over), collide (both are refused)
     #[arg(long, value_enum, default_value = "join")]
     pub(crate) retries: Retries,
     /// Whether the phone verifies its user, by fingerprint, face or PIN, before a Verify: off, preferred (where the phone
-    /// is set up for it), required (users without such a phone cannot log on by phone)
-    #[arg(long, value_enum, default_value = "off")]
-    pub(crate) user_verification: UserVerification,
+    /// is set up for it), required (users without such a phone cannot log on by phone) [default: off]
+    #[arg(long, value_enum)]
+    pub(crate) user_verification: Option<UserVerification>,
+    /// Let users open sign-in windows: where the client has checked the password and can show nothing
+    #[arg(long)]
+    pub(crate) windows: bool,
+    /// Let them open none, where the template would
+    #[arg(long, conflicts_with = "windows")]
+    pub(crate) no_windows: bool,
     /// What is asked at the client's prompt: code-to-phone (the phone shows six digits, they are typed at the prompt), typed
     /// (the prompt shows a number, it is typed into the phone), totp (a code of the account list); several with commas.
     /// Only for clients that can show an Access-Challenge: an RD Gateway cannot [default: no prompt]
@@ -399,7 +417,7 @@ pub(crate) struct AddResource {
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
     "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory", "upstream", "expects",
     "allow_groups", "allow_all_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
-    "user_verification", "prompt", "no_prompt",
+    "user_verification", "prompt", "no_prompt", "windows", "no_windows",
 ]))]
 pub(crate) struct SetResource {
     #[command(flatten)]
@@ -468,6 +486,12 @@ pub(crate) struct SetResource {
     /// Ask nothing at a prompt: the phone alone decides
     #[arg(long, conflicts_with = "prompt")]
     pub(crate) no_prompt: bool,
+    /// Let users open sign-in windows
+    #[arg(long, conflicts_with = "no_windows")]
+    pub(crate) windows: bool,
+    /// Let them open none
+    #[arg(long)]
+    pub(crate) no_windows: bool,
 }
 
 macro_rules! words {

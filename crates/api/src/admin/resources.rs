@@ -71,6 +71,9 @@ pub struct ResourceView {
     /// What may be asked at the client's prompt: `code-to-phone`, `typed`, `totp`; empty: nothing.
     #[serde(default)]
     pub prompt: Vec<String>,
+    /// Whether users may open sign-in windows.
+    #[serde(default)]
+    pub windows: bool,
     /// When it was added.
     pub created_at: String,
 }
@@ -125,6 +128,8 @@ pub(super) struct AddResource {
     user_verification: Option<String>,
     #[serde(default)]
     prompt: Option<Vec<String>>,
+    #[serde(default)]
+    windows: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -163,6 +168,8 @@ pub(super) struct SetResource {
     user_verification: Option<String>,
     #[serde(default)]
     prompt: Option<Vec<String>>,
+    #[serde(default)]
+    windows: Option<bool>,
 }
 
 /// A resource, and the clients whose own it is.
@@ -187,6 +194,7 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         retries: resource.retries.as_str().to_owned(),
         user_verification: verification_word(resource.policy.user_verification).to_owned(),
         prompt: prompt_words(resource.policy.prompt),
+        windows: resource.policy.windows,
         created_at: resource.created_at.to_rfc3339(),
     }
 }
@@ -362,6 +370,7 @@ pub(super) async fn add(
     resource.policy.user_verification =
         new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
     resource.policy.prompt = prompt(&new.prompt.unwrap_or_default())?;
+    resource.policy.windows = new.windows.unwrap_or(false);
     resource.policy.reply = replies::rules(&new.reply)?;
     resource.policy.charset = new.charset.as_deref().map_or(Ok(Charset::Utf8), charset)?;
     goes_together(&resource)?;
@@ -465,6 +474,9 @@ pub(super) async fn set(
     }
     if let Some(words) = new.prompt {
         resource.policy.prompt = prompt(&words)?;
+    }
+    if let Some(windows) = new.windows {
+        resource.policy.windows = windows;
     }
     if let Some(seconds) = new.answer_by {
         resource.answer_by = answer_by(seconds)?;

@@ -11,6 +11,7 @@ pub(crate) mod radius_login;
 pub(crate) mod resource;
 pub(crate) mod restore;
 pub(crate) mod synchronisation;
+pub(crate) mod template;
 pub(crate) mod upstream;
 pub(crate) mod user;
 

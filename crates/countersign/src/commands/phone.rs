@@ -21,6 +21,8 @@ pub(crate) async fn run(command: PhoneCommand, state: &Path, output: Output) -> 
             Box::pin(phone::watch(state, answer, once)).await?;
         }
         PhoneCommand::Codes => phone::codes(state, output).await?,
+        PhoneCommand::Applications => Box::pin(phone::applications(state, output)).await?,
+        PhoneCommand::Open { application } => Box::pin(phone::open_window(state, &application, output)).await?,
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use countersign_api::admin::resources::{ResourceChanged, ResourceView};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{AddResource, Charset, Expects, ResourceCommand, ResourceName, SetResource, Way},
+    cli::{AddResource, Charset, Expects, Primary, ResourceCommand, ResourceName, SetResource, UserVerification, Way},
     client::{Client, piece},
     commands::from_stdin,
     output::{Failure, Output},
@@ -45,7 +45,7 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "kind": new.kind.word(),
         "clients": new.clients,
         "generate_secret": new.generate_secret,
-        "primary": new.primary.word(),
+        "primary": new.primary.map(Primary::word),
         "directory": new.directory,
         "upstream": new.upstream,
         "expects": new.expects.map(Expects::word),
@@ -55,14 +55,24 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "require_message_authenticator": !new.no_require_message_authenticator,
         "answer_by": new.answer_by,
         "retries": new.retries.word(),
-        "user_verification": new.user_verification.word(),
-        "prompt": words(&new.prompt),
+        "user_verification": new.user_verification.map(UserVerification::word),
+        "windows": windows(new.windows, new.no_windows),
+        "prompt": if new.prompt.is_empty() { Value::Null } else { words(&new.prompt) },
     });
+    if let Some(template) = new.template {
+        template.fill(&mut body);
+    }
     if let (true, Some(body)) = (new.secret_stdin, body.as_object_mut()) {
         body.insert("secret".to_owned(), Value::String(from_stdin("shared secret")?.to_string()));
     }
     let changed: ResourceChanged = client.post("resources", &body).await?;
     say(&changed, "added", output);
+    if let (Some(template), false) = (new.template, output.is_json()) {
+        output.line("");
+        for (number, step) in (1..).zip(template.next_steps()) {
+            output.line(&format!("{number}. {step}"));
+        }
+    }
     Ok(())
 }
 
@@ -90,6 +100,7 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("user_verification", new.user_verification.map(|asks| asks.word().into()));
     put("prompt", (!new.prompt.is_empty()).then(|| words(&new.prompt)));
     put("prompt", new.no_prompt.then(|| Value::Array(Vec::new())));
+    put("windows", windows(new.windows, new.no_windows).map(Value::Bool));
     put("require_message_authenticator", new.require_message_authenticator.then_some(Value::Bool(true)));
     put("require_message_authenticator", new.no_require_message_authenticator.then_some(Value::Bool(false)));
     put("generate_secret", new.generate_secret.then_some(Value::Bool(true)));
@@ -104,6 +115,11 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
 
 fn words(ways: &[Way]) -> Value {
     ways.iter().map(|way| way.word()).collect()
+}
+
+/// What was said of sign-in windows, if anything.
+const fn windows(on: bool, off: bool) -> Option<bool> {
+    if on || off { Some(on) } else { None }
 }
 
 fn say(changed: &ResourceChanged, verb: &str, output: Output) {
@@ -151,6 +167,7 @@ fn print(resource: &ResourceView, output: Output) {
         ("retries", resource.retries.clone()),
         ("user verification", resource.user_verification.clone()),
         ("prompt", if resource.prompt.is_empty() { "none".to_owned() } else { resource.prompt.join(", ") }),
+        ("sign-in windows", if resource.windows { "yes" } else { "no" }.to_owned()),
         ("added", resource.created_at.clone()),
         ("id", resource.id.clone()),
     ]);

@@ -95,6 +95,16 @@ fn refused(f: &mut fmt::Formatter<'_>, problem: &Problem, wait: Option<u64>) -> 
         Some(ErrorCode::TooManyAttempts) => {
             return write!(f, "too many attempts: wait {} seconds", wait.unwrap_or(60));
         }
+        Some(ErrorCode::WindowOpen) => "a sign-in window is open already: sign in there now",
+        Some(ErrorCode::AccountFrozen) => {
+            "you said of a sign-in that it was not you: an administrator has to look at it first"
+        }
+        Some(ErrorCode::LoginUnderWay) => {
+            return not_before(f, problem, "somebody is signing in there, or just did: open the window");
+        }
+        Some(ErrorCode::LoginUnapproved) => {
+            return not_before(f, problem, "a sign-in there was not approved: sign in without a window, or open one");
+        }
         Some(ErrorCode::NumberWrong) => "the number was wrong, and the sign-in has ended",
         _ => {
             write!(f, "the server says {}: {}", problem.code, problem.title)?;
@@ -102,6 +112,13 @@ fn refused(f: &mut fmt::Formatter<'_>, problem: &Problem, wait: Option<u64>) -> 
         }
     };
     f.write_str(text)
+}
+
+fn not_before(f: &mut fmt::Formatter<'_>, problem: &Problem, text: &str) -> fmt::Result {
+    match problem.until {
+        Some(until) => write!(f, "{text} after {until}"),
+        None => write!(f, "{text} later"),
+    }
 }
 
 /// A connection to one server.

@@ -10,7 +10,9 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod windows;
 
 pub(crate) use activate::{activate, activate_qr};
 pub(crate) use codes::codes;
 pub(crate) use watch::{Standing, watch};
+pub(crate) use windows::{applications, open_window};

@@ -95,6 +95,12 @@ pub(in crate::admin) fn group(name: &str) -> Result<String, AdminProblem> {
 /// Who checks the password and where the users are must fit.
 pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
     let refuse = |detail| Err(AdminProblem::new(AdminCode::PrimaryRefused, detail));
+    if resource.policy.windows && !resource.has_windows() {
+        return refuse(
+            "sign-in windows are for clients that have checked the password themselves and can show nothing: primary none, or \
+             radius with --expects nothing, and no prompt",
+        );
+    }
     match (resource.primary, resource.directory) {
         (Primary::Directory, None) => refuse("primary directory needs one: --directory NAME"),
         (Primary::Local, Some(_)) => refuse(
