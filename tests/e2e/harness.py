@@ -186,14 +186,19 @@ class Server:
             user.phone.activate(self, name)
         return user
 
-    def resource(self, *options, primary: str = "local", name: str | None = None, answer_by: int = 30) -> "Resource":
+    def resource(
+        self, *options, primary: str | None = "local", name: str | None = None, answer_by: int | None = 30
+    ) -> "Resource":
+        """One with a client of its own. What is None is left to the program."""
         source = next(self._sources)
         name = name or f"resource-{source.rsplit('.', 1)[1]}"
         secret = f"canary-secret-of-{name}-0123456789"
         self.canaries.add(secret)
+        chosen = [("--primary", primary), ("--answer-by", answer_by)]
+        said = [part for option, value in chosen if value is not None for part in (option, value)]
         made = self.ask(
-            "resource", "add", name, "--kind", "radius", "--client", f"{source}/32", "--secret-stdin",
-            "--primary", primary, "--answer-by", answer_by, *options, stdin=secret + "\n",
+            "resource", "add", name, "--kind", "radius", "--client", f"{source}/32", "--secret-stdin", *said, *options,
+            stdin=secret + "\n",
         )  # fmt: skip
         return Resource(self, made["id"], name, source, secret)
 
@@ -214,10 +219,17 @@ class Phone:
         result = self.run("activate", activation["url"], activation["code"])
         assert result.code == 0, f"activate: exit {result.code}\n{result.out}{result.err}"
 
-    def watch(self, answer: str) -> subprocess.Popen:
+    def code(self) -> str:
+        """The code of its one account, as it is now."""
+        result = self.run("codes", "--json")
+        assert result.code == 0, result
+        [account] = json.loads(result.out)
+        return account["code"]
+
+    def watch(self, answer: str, *more: str) -> subprocess.Popen:
         """Answers the next challenge in the background, and then ends."""
         process = subprocess.Popen(
-            [BINARY, "phone", "--state", self.state, "watch", "--answer", answer, "--once"],
+            [BINARY, "phone", "--state", self.state, "watch", "--answer", answer, *more, "--once"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -227,12 +239,19 @@ class Phone:
         self.watchers.append(process)
         return process
 
-    def answer(self, answer: str, timeout: float = 30) -> str:
+    def answer(self, answer: str, *more: str, timeout: float = 30) -> str:
         """Answers one challenge, waiting for it; what the phone printed."""
-        process = self.watch(answer)
+        process = self.watch(answer, *more)
         out, _ = process.communicate(timeout=timeout)
         assert process.returncode == 0, f"watch --answer {answer}: exit {process.returncode}\n{out}"
         return out
+
+    def shown(self) -> str:
+        """Answers a challenge that brings digits for the prompt; the digits."""
+        printed = self.answer("verify")
+        found = re.findall(r"\b(\d{3}) ?(\d{3})\b", printed)
+        assert found, printed
+        return "".join(found[-1])
 
     def end(self) -> None:
         for process in self.watchers:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from harness import free_port, missing, need, wait_until
 
-# The client asks this for each prompt: the first line that is left of the answers, after it has written the prompt down.
+# The client asks this for each prompt. It writes the prompt down, and waits for the next line of the answers.
 ASKPASS = """#!/bin/sh
 printf '%s\\n' "$1" >>"$SSH_PROMPTS"
-head -n 1 "$SSH_ANSWERS"
-sed -i 1d "$SSH_ANSWERS"
+number=$(wc -l <"$SSH_PROMPTS")
+until [ "$(wc -l <"$SSH_ANSWERS")" -ge "$number" ]; do sleep 0.05; done
+sed -n "${number}p" "$SSH_ANSWERS"
 """
 
 

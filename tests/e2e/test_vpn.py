@@ -99,3 +99,60 @@ def test_by_a_program_beside_the_server_a_verify_opens_the_tunnel(tunnel, asker,
     assert client.outcome() == "connected", client.text()
     assert tunnel.reachable()
     assert client.window.prompts == []
+
+
+@pytest.fixture
+def prompted(server, tmp_path):
+    """A VPN that can show a prompt."""
+    tunnels = []
+
+    def make(methods: str) -> Tunnel:
+        tunnels.append(Tunnel(tmp_path, server.resource("--no-require-message-authenticator", "--prompt", methods)))
+        return tunnels[-1]
+
+    yield make
+    for one in tunnels:
+        one.stop()
+
+
+def test_by_pam_the_code_of_the_account_list_opens_the_tunnel(prompted, user):
+    """The client asks for it beforehand (static-challenge), and the plugin types it at the prompt."""
+    alice = user()
+    tunnel = prompted("totp")
+    tunnel.start(tunnel.pam("Open", "OTP"))
+    client = tunnel.dial(alice.name, alice.password, "--static-challenge", "Code", "1", window=True)
+    client.window.answers.put(alice.phone.code())
+    assert client.outcome() == "connected", client.text()
+    assert client.window.prompts == ["Code"]
+    assert tunnel.reachable()
+    [verdict] = tunnel.resource.server.verdicts(user_typed=alice.name)
+    assert (verdict["result"], verdict["factor"]) == ("accept", "totp")
+
+
+def test_by_pam_a_wrong_code_does_not(prompted, user):
+    alice = user()
+    tunnel = prompted("totp")
+    tunnel.start(tunnel.pam("Open", "OTP"))
+    client = tunnel.dial(alice.name, alice.password, "--static-challenge", "Code", "1", window=True)
+    client.window.answers.put(f"{(int(alice.phone.code()) + 1) % 1_000_000:06}")
+    assert client.outcome() == "refused", client.text()
+    assert not tunnel.reachable()
+
+
+def test_the_client_shows_what_the_server_asks_and_the_digits_of_the_phone_open_the_tunnel(prompted, user):
+    """A dynamic challenge: the first connection is refused with it, the second brings the answer."""
+    alice = user()
+    tunnel = prompted("code-to-phone")
+    asker = Asker(tunnel.folder, tunnel.resource.nas())
+    tunnel.start(options=asker.options)
+    client = tunnel.dial(alice.name, alice.password, window=True)
+    shown = alice.phone.shown()
+    assert not tunnel.reachable()
+    client.window.answers.put(shown)
+    assert client.outcome() == "connected", client.text()
+    [prompt] = client.window.prompts
+    assert prompt.startswith("Open countersign on your phone")
+    assert tunnel.reachable()
+    [verdict] = tunnel.resource.server.verdicts(user_typed=alice.name)
+    assert verdict["binding"] == "number"
+    asker.stop()
