@@ -23,14 +23,14 @@ pub(crate) const MAX_REPLY: usize = 1 << 20;
 
 /// Speaks LDAP over whatever carries octets.
 #[derive(Debug)]
-struct Messages<S> {
+pub(crate) struct Messages<S> {
     stream: S,
     received: Vec<u8>,
     last_id: u32,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
-    const fn new(stream: S) -> Self {
+    pub(crate) const fn new(stream: S) -> Self {
         Self { stream, received: Vec::new(), last_id: 0 }
     }
 
@@ -43,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
     }
 
     /// The next message to question `id`. It and those before it may be `budget` octets together.
-    async fn receive(&mut self, id: u32, budget: &mut usize) -> Result<Response, ServerFault> {
+    pub(crate) async fn receive(&mut self, id: u32, budget: &mut usize) -> Result<Response, ServerFault> {
         let whole = loop {
             if let Some(header) = ber::header(&self.received).map_err(|_| ServerFault::Malformed)? {
                 if header.tag != SEQUENCE {

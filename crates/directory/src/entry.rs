@@ -26,7 +26,7 @@ impl EntryId {
         &self.0
     }
 
-    fn read(octets: &[u8], kind: Kind) -> Option<Self> {
+    pub(crate) fn read(octets: &[u8], kind: Kind) -> Option<Self> {
         if kind == Kind::Ad
             && let Ok(guid) = <[u8; 16]>::try_from(octets)
         {
@@ -34,6 +34,8 @@ impl EntryId {
         }
         match std::str::from_utf8(octets) {
             Ok("") => None,
+            // Not to be taken for the octets of a GUID.
+            Ok(text) if kind == Kind::Ad && Uuid::parse_str(text).is_ok() => Some(Self(format!("#{}", hex(octets)))),
             Ok(text) if text.bytes().all(|octet| octet.is_ascii_graphic()) && !text.starts_with('#') => {
                 Some(Self(text.to_ascii_lowercase()))
             }

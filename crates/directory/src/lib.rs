@@ -20,6 +20,8 @@ mod error;
 mod filter;
 mod groups;
 mod names;
+#[cfg(feature = "oracles")]
+pub mod oracles;
 mod places;
 mod pool;
 mod reason;
