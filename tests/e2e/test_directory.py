@@ -113,7 +113,7 @@ def test_a_local_user_of_the_same_name_is_somebody_else(server, host, login, use
     assert result.code == 1 and "2 users are called bob" in result.err and record["user_id"] in result.err
 
 
-def test_s115_c079_groups_nested_and_primary_let_in_and_others_do_not(server, corp, login):
+def test_c115_c079_groups_nested_and_primary_let_in_and_others_do_not(server, corp, login):
     nested = server.resource("--directory", "corp", "--allow-group", "GG-All", primary="directory")
     primary = server.resource("--directory", "corp", "--allow-group", "GG-Primary", primary="directory")
     assert login("primary", PASSWORD, primary)["reason"] == "no_device"
@@ -126,7 +126,20 @@ def test_s115_c079_groups_nested_and_primary_let_in_and_others_do_not(server, co
     assert "GG-Gone" in str(changed["warnings"])
     record = login("alice", PASSWORD, nested)
     assert (record["reason"], record["detail"]) == ("unavailable", "group_unknown")
-    server.ask("resource", "set", nested.name, "--allow-all-groups")
+    # Another one that has the user is enough; of those that are required every one counts.
+    server.ask("resource", "set", nested.name, "--allow-group", "GG-Gone", "--allow-group", "GG-All")
+    assert login("alice", "", nested)["reason"] == "password_wrong", "let in as far as the password"
+    server.ask("resource", "set", nested.name, "--require-group", "GG-RDP", "--require-group", "GG-MFA")
+    assert login("alice", "", nested)["reason"] == "password_wrong", "let in as far as the password"
+    server.ask("resource", "set", nested.name, "--require-group", "GG-RDP", "--require-group", "GG-Other")
+    record = login("alice", PASSWORD, nested)
+    assert (record["reason"], record["detail"]) == ("not_allowed", "required_group")
+    changed = server.ask("resource", "set", nested.name, "--require-group", "GG-Lost")
+    assert "GG-Lost, which is required" in str(changed["warnings"])
+    record = login("alice", PASSWORD, nested)
+    assert (record["reason"], record["detail"]) == ("unavailable", "group_unknown")
+    assert "GG-Lost, which is required" in server.cli("doctor").out
+    server.ask("resource", "set", nested.name, "--allow-all-groups", "--no-require-groups")
 
 
 def test_c089_who_is_renamed_and_moved_keeps_the_phone_and_a_new_person_gets_none(server, dc, host, login, phone):

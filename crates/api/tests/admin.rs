@@ -755,6 +755,7 @@ async fn a_resource_and_its_directory_go_together() {
         json!({"primary": "directory"}),
         json!({"primary": "local", "directory": "corp"}),
         json!({"primary": "none", "allow_groups": ["GG-VPN"]}),
+        json!({"primary": "none", "require_groups": ["GG-VPN"]}),
     ] {
         server.refused("POST", "resources", new(bad), AdminCode::PrimaryRefused).await;
     }
@@ -765,10 +766,17 @@ async fn a_resource_and_its_directory_go_together() {
     let made = server.done("POST", "resources", good).await;
     assert_eq!((&made["directory"], &made["allow_groups"]), (&json!("corp"), &json!(["GG-VPN", "GG-None"])));
     assert!(made["warnings"].to_string().contains("GG-None"), "{made}");
+    let required = json!({"require_groups": ["GG-VPN", "GG-Lost"]});
+    let changed = server.done("PATCH", "resources/host", required).await;
+    assert_eq!(changed["require_groups"], json!(["GG-VPN", "GG-Lost"]));
+    assert!(changed["warnings"].to_string().contains("GG-Lost, which is required"), "{changed}");
+    let findings = server.done("GET", "doctor", Value::Null).await;
+    assert!(findings.to_string().contains("resource host: group GG-Lost, which is required"), "{findings}");
     server.refused("DELETE", "directories/corp", Value::Null, AdminCode::DirectoryInUse).await;
     server.refused("PATCH", "resources/host", json!({"directory": ""}), AdminCode::PrimaryRefused).await;
     let changed = server.done("PATCH", "resources/host", json!({"primary": "local"})).await;
     assert_eq!((&changed["directory"], &changed["allow_groups"]), (&Value::Null, &json!([])));
+    assert_eq!(changed["require_groups"], json!([]));
 }
 
 #[tokio::test]

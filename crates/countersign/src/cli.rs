@@ -379,6 +379,9 @@ pub(crate) struct AddResource {
     /// [default: everybody in the directory]
     #[arg(long = "allow-group", value_name = "GROUP")]
     pub(crate) allow_groups: Vec<String>,
+    /// Group of the directory in which whoever logs on must be as well; may be given several times, and every one counts
+    #[arg(long = "require-group", value_name = "GROUP")]
+    pub(crate) require_groups: Vec<String>,
     /// Attribute of an Access-Accept, as 'Filter-Id = staff', or for members of a group of the directory as
     /// 'GROUP -> Class = admins'; may be given several times
     #[arg(long = "reply", value_name = "[GROUP -> ]ATTRIBUTE = VALUE")]
@@ -416,7 +419,7 @@ pub(crate) struct AddResource {
 #[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
     "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory", "upstream", "expects",
-    "allow_groups", "allow_all_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
+    "allow_groups", "allow_all_groups", "require_groups", "no_require_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
     "user_verification", "prompt", "no_prompt", "windows", "no_windows",
 ]))]
 pub(crate) struct SetResource {
@@ -455,6 +458,12 @@ pub(crate) struct SetResource {
     /// Let everybody in the directory log on
     #[arg(long, conflicts_with = "allow_groups")]
     pub(crate) allow_all_groups: bool,
+    /// Group in which whoever logs on must be as well, instead of all before; may be given several times
+    #[arg(long = "require-group", value_name = "GROUP")]
+    pub(crate) require_groups: Vec<String>,
+    /// Require no group any more
+    #[arg(long, conflicts_with = "require_groups")]
+    pub(crate) no_require_groups: bool,
     /// Attribute of an Access-Accept, instead of all before, as 'Filter-Id = staff', or for members of a group of the
     /// directory as 'GROUP -> Class = admins'; may be given several times
     #[arg(long = "reply", value_name = "[GROUP -> ]ATTRIBUTE = VALUE")]

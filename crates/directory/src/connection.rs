@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reply_that_is_too_large_is_not_read() {
+    async fn s65_a_reply_that_is_too_large_is_not_read() {
         assert_eq!(answered(vec![0x30, 0x83, 0x10, 0, 0]).await, Err(ServerFault::TooLarge));
         assert_eq!(answered(vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff]).await, Err(ServerFault::TooLarge));
     }

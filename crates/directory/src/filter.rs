@@ -228,7 +228,8 @@ impl Parser<'_> {
         match kind {
             Some(b'=') => Ok(match self.pieces()?.as_slice() {
                 [only] => Filter::Equals(attribute, only.clone()),
-                [first, last] if first.is_empty() && last.is_empty() => Filter::Present(attribute),
+                // Without any text, LDAP has no such thing as substrings (RFC 4511 section 4.5.1.7.2).
+                all @ [_, _, ..] if all.iter().all(Vec::is_empty) => Filter::Present(attribute),
                 [first, any @ .., last] => Filter::Substrings {
                     attribute,
                     initial: Some(first.clone()).filter(|part| !part.is_empty()),

@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_nested_ever_deeper_ends_nothing() {
+    fn s65_a_reply_nested_ever_deeper_ends_nothing() {
         let mut nested: Vec<u8> = Vec::new();
         for _ in 0..100_000 {
             let [_, a, b, c] = u32::try_from(nested.len()).unwrap().to_be_bytes();

@@ -218,14 +218,8 @@ impl AdminApi {
             }
             out.extend(self.examine_sync(&directory, &about).await?);
             for (resource, _) in resources.iter().filter(|(resource, _)| resource.directory == Some(directory.id)) {
-                for group in &resource.allow_groups {
-                    if let Err(fault) = self.facts.find_group(&directory, group).await {
-                        let text = format!(
-                            "group {group} of resource {}: {fault}. Nobody can log on there through it",
-                            resource.name
-                        );
-                        out.push(Finding::wrong(&about, text));
-                    }
+                for fault in self.group_faults(resource, &directory).await {
+                    out.push(Finding::wrong(&about, format!("resource {}: {fault}", resource.name)));
                 }
             }
         }

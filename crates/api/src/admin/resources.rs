@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_domain::{
-    Charset, ClientId, Commit, DirectoryId, EventKind, Expects, HostileText, Primary, RadiusClient, Resource,
-    ResourceId, ResourceKind, Retries, Secret, UserVerification, Write,
+    Charset, ClientId, Commit, Directory, DirectoryId, EventKind, Expects, HostileText, Primary, RadiusClient,
+    Resource, ResourceId, ResourceKind, Retries, Secret, UserVerification, Write,
 };
 use countersign_storage::CommitError;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ pub struct ResourceView {
     /// Groups of the directory whose members may log on; empty: everybody in it.
     #[serde(default)]
     pub allow_groups: Vec<String>,
+    /// Groups of the directory in every one of which whoever logs on must be.
+    #[serde(default)]
+    pub require_groups: Vec<String>,
     /// Attributes of an Access-Accept, `Name = value`, or `GROUP -> Name = value` for members of a group.
     #[serde(default)]
     pub reply: Vec<String>,
@@ -115,6 +118,8 @@ pub(super) struct AddResource {
     #[serde(default)]
     allow_groups: Vec<String>,
     #[serde(default)]
+    require_groups: Vec<String>,
+    #[serde(default)]
     reply: Vec<String>,
     #[serde(default)]
     charset: Option<String>,
@@ -155,6 +160,8 @@ pub(super) struct SetResource {
     #[serde(default)]
     allow_groups: Option<Vec<String>>,
     #[serde(default)]
+    require_groups: Option<Vec<String>>,
+    #[serde(default)]
     reply: Option<Vec<String>>,
     #[serde(default)]
     charset: Option<String>,
@@ -187,6 +194,7 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         upstream: api.upstream_of(resource),
         expects: (resource.primary == Primary::Radius).then(|| expects_word(resource.policy.credential).to_owned()),
         allow_groups: resource.allow_groups.clone(),
+        require_groups: resource.policy.require_groups.clone(),
         reply: replies::texts(&resource.policy.reply),
         charset: resource.policy.charset.as_str().to_owned(),
         require_message_authenticator: clients.iter().all(|client| client.require_message_authenticator),
@@ -264,18 +272,23 @@ impl AdminApi {
         let Some(directory) = directories.iter().find(|directory| Some(directory.id) == resource.directory) else {
             return Ok(Vec::new());
         };
+        Ok(self.group_faults(resource, directory).await)
+    }
+
+    /// The same, where the directory is known.
+    pub(super) async fn group_faults(&self, resource: &Resource, directory: &Directory) -> Vec<String> {
+        let allowed = resource.allow_groups.iter().map(|group| (group, "", "through it"));
+        let required = resource.policy.require_groups.iter();
+        let required = required.map(|group| (group, ", which is required", "until it is there"));
+        let given = resource.policy.reply.iter().filter_map(|rule| rule.group.as_ref());
+        let given = given.map(|group| (group, " of a reply attribute", "until it is there"));
         let mut out = Vec::new();
-        for group in &resource.allow_groups {
+        for (group, what, how) in allowed.chain(required).chain(given) {
             if let Err(fault) = self.facts.find_group(directory, group).await {
-                out.push(format!("group {group}: {fault}. Nobody can log on through it"));
+                out.push(format!("group {group}{what}: {fault}. Nobody can log on {how}"));
             }
         }
-        for group in resource.policy.reply.iter().filter_map(|rule| rule.group.as_ref()) {
-            if let Err(fault) = self.facts.find_group(directory, group).await {
-                out.push(format!("group {group} of a reply attribute: {fault}. Nobody can log on until it is there"));
-            }
-        }
-        Ok(out)
+        out
     }
 
     /// Phones can verify nobody for a server that has no name.
@@ -371,6 +384,7 @@ pub(super) async fn add(
         new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
     resource.policy.prompt = prompt(&new.prompt.unwrap_or_default())?;
     resource.policy.windows = new.windows.unwrap_or(false);
+    resource.policy.require_groups = groups(new.require_groups)?;
     resource.policy.reply = replies::rules(&new.reply)?;
     resource.policy.charset = new.charset.as_deref().map_or(Ok(Charset::Utf8), charset)?;
     goes_together(&resource)?;
@@ -441,6 +455,7 @@ pub(super) async fn set(
         if resource.primary == Primary::Local && new.directory.is_none() {
             resource.directory = None;
             resource.allow_groups.clear();
+            resource.policy.require_groups.clear();
             resource.policy.reply.retain(|rule| rule.group.is_none());
         }
     }
@@ -459,6 +474,9 @@ pub(super) async fn set(
     }
     if let Some(named) = new.allow_groups {
         resource.allow_groups = groups(named)?;
+    }
+    if let Some(named) = new.require_groups {
+        resource.policy.require_groups = groups(named)?;
     }
     if let Some(texts) = new.reply {
         resource.policy.reply = replies::rules(&texts)?;

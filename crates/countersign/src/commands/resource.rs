@@ -50,6 +50,7 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "upstream": new.upstream,
         "expects": new.expects.map(Expects::word),
         "allow_groups": new.allow_groups,
+        "require_groups": new.require_groups,
         "reply": new.reply,
         "charset": new.charset.map(Charset::word),
         "require_message_authenticator": !new.no_require_message_authenticator,
@@ -92,6 +93,8 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("directory", new.no_directory.then(|| Value::String(String::new())));
     put("allow_groups", (!new.allow_groups.is_empty()).then(|| new.allow_groups.into()));
     put("allow_groups", new.allow_all_groups.then(|| Value::Array(Vec::new())));
+    put("require_groups", (!new.require_groups.is_empty()).then(|| new.require_groups.into()));
+    put("require_groups", new.no_require_groups.then(|| Value::Array(Vec::new())));
     put("reply", (!new.reply.is_empty()).then(|| new.reply.into()));
     put("reply", new.no_reply.then(|| Value::Array(Vec::new())));
     put("charset", new.charset.map(|charset| charset.word().into()));
@@ -154,6 +157,9 @@ fn print(resource: &ResourceView, output: Output) {
         };
         facts.push(("directory", directory.clone()));
         facts.push(("allowed", groups));
+        if !resource.require_groups.is_empty() {
+            facts.push(("required", resource.require_groups.join(" and ")));
+        }
     }
     if let (Some(upstream), Some(expects)) = (&resource.upstream, &resource.expects) {
         facts.push(("upstream", upstream.clone()));

@@ -70,7 +70,7 @@ async fn black_hole() -> (u16, Vec<TcpStream>, TcpListener) {
 }
 
 #[tokio::test]
-async fn c083_a_host_that_swallows_everything_does_not_take_all_the_time() {
+async fn c083_s65_a_host_that_swallows_everything_does_not_take_all_the_time() {
     let Some(lab) = lab() else { return };
     let good = format!("ldap://127.0.0.1:{}", lab.slapd("LDAP_PORT"));
     let (hole, _waiting, _listener) = black_hole().await;

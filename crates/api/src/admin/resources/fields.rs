@@ -115,11 +115,7 @@ pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
         {
             refuse("--upstream and --expects are for --primary radius")
         }
-        (_, None)
-            if !resource.allow_groups.is_empty() || resource.policy.reply.iter().any(|rule| rule.group.is_some()) =>
-        {
-            refuse("groups are those of a directory: --directory NAME")
-        }
+        (_, None) if !resource.groups().is_empty() => refuse("groups are those of a directory: --directory NAME"),
         _ => Ok(()),
     }
 }
