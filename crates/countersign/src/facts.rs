@@ -33,6 +33,7 @@ use crate::{
     push::Push,
     radius_clients::{self, Seen},
     tls::Certificate,
+    upkeep,
     upstreams::Forwarders,
 };
 
@@ -108,6 +109,7 @@ impl ServerFacts for Program {
             out.push(self.probe_radius(*address).await);
         }
         out.extend(self.certificate());
+        out.extend(upkeep::disk(&self.config.database));
         out.extend(self.address_for_phones());
         out.push(self.pushing());
         out.extend(self.clients());
@@ -218,12 +220,14 @@ impl Program {
         vec![Finding::ok("url", url.to_string())]
     }
 
-    fn certificate(&self) -> Option<Finding> {
-        let fault = self.certificate.as_ref()?.fault()?;
-        Some(Finding::wrong(
-            "tls",
-            format!("{fault}. The files changed, and phones are still shown the certificate before: mend the files"),
-        ))
+    fn certificate(&self) -> Vec<Finding> {
+        let Some(certificate) = &self.certificate else { return Vec::new() };
+        let fault = certificate.fault().map(|fault| {
+            format!("{fault}. The files changed, and phones are still shown the certificate before: mend the files")
+        });
+        let mut out: Vec<_> = fault.map(|fault| Finding::wrong("tls", fault)).into_iter().collect();
+        out.extend(certificate.ends().map(|ends| upkeep::certificate(ends, self.desk.clock().now())));
+        out
     }
 
     fn pushing(&self) -> Finding {

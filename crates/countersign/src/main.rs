@@ -21,6 +21,7 @@ mod runtime;
 mod serve;
 mod space;
 mod tls;
+mod upkeep;
 mod upstreams;
 
 fn main() -> std::process::ExitCode {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use countersign_domain::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::{
     TlsAcceptor,
@@ -30,6 +31,8 @@ pub(crate) struct Certificate {
 
 struct State {
     config: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends; `None` where it does not say so.
+    ends: Option<Timestamp>,
     /// What is wrong with the files as they are now.
     fault: Option<String>,
     /// The files that `config`, or `fault`, is about.
@@ -53,7 +56,8 @@ impl Certificate {
     pub(crate) fn open(files: &Tls) -> Result<Arc<Self>> {
         // Taken first: a change during the reading is seen at the next look.
         let stamps = stamps(files);
-        let state = State { config: load(files)?, fault: None, judged: stamps, seen: stamps };
+        let (config, ends) = load(files)?;
+        let state = State { config, ends, fault: None, judged: stamps, seen: stamps };
         Ok(Arc::new(Self { files: files.clone(), state: Mutex::new(state) }))
     }
 
@@ -65,6 +69,11 @@ impl Certificate {
     /// What is wrong with the files, while the certificate before is still shown.
     pub(crate) fn fault(&self) -> Option<String> {
         self.state().fault.clone()
+    }
+
+    /// When what is shown is worth nothing any more.
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
+        self.state().ends
     }
 
     /// Looks again and again; never ends.
@@ -92,8 +101,8 @@ impl Certificate {
         let loaded = load(&self.files);
         let mut state = self.state();
         match loaded {
-            Ok(config) => {
-                state.config = config;
+            Ok((config, ends)) => {
+                (state.config, state.ends) = (config, ends);
                 state.fault = None;
                 tracing::info!(tls.cert = %self.files.cert.display(), "app.tls: the new certificate is shown from now on");
             }
@@ -118,13 +127,14 @@ fn stamps(files: &Tls) -> Stamps {
     [stamp(&files.cert), stamp(&files.key)]
 }
 
-fn load(files: &Tls) -> Result<Arc<ServerConfig>> {
+fn load(files: &Tls) -> Result<(Arc<ServerConfig>, Option<Timestamp>)> {
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|fault| anyhow!("[app] tls_cert {}: {fault}", files.cert.display()))?;
     if chain.is_empty() {
         bail!("[app] tls_cert {} holds no certificate in PEM form", files.cert.display());
     }
+    let ends = chain.iter().filter_map(ends).min();
     check_private(&files.key)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|_| anyhow!("[app] tls_key {} holds no private key in PEM form", files.key.display()))?;
@@ -142,7 +152,13 @@ fn load(files: &Tls) -> Result<Arc<ServerConfig>> {
             )
         })?;
     config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ends))
+}
+
+/// The end of a certificate (RFC 5280 section 4.1.2.5).
+fn ends(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(Timestamp::from_seconds(read.validity().not_after.timestamp()))
 }
 
 /// The name of HTTP/2 in a handshake (RFC 9113 section 3.2).
@@ -159,4 +175,30 @@ fn check_private(key: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_certificate_is_that_of_the_first_in_its_chain_to_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Tls { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+        let key = KeyPair::generate().unwrap();
+        let until = |year| {
+            let mut params = CertificateParams::new(vec!["mfa.example.com".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(year, 3, 1);
+            params.self_signed(&key).unwrap().pem()
+        };
+        for chain in [[2031, 2044], [2044, 2031]] {
+            std::fs::write(&files.cert, chain.map(until).concat()).unwrap();
+            std::fs::write(&files.key, key.serialize_pem()).unwrap();
+            std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let certificate = Certificate::open(&files).unwrap();
+            assert_eq!(certificate.ends(), Timestamp::from_rfc3339("2031-03-01T00:00:00Z"));
+        }
+    }
 }
