@@ -64,6 +64,10 @@ kinds! {
     UserRemoved = "user.removed",
     /// Pauses and freezes of a user were lifted; `detail` holds the administrator's reason.
     UserUnlocked = "user.unlocked",
+    /// A user was given leave to log on once without a second factor.
+    BypassIssued = "bypass.issued",
+    /// That leave was taken back before it was used.
+    BypassCancelled = "bypass.cancelled",
     /// An activation was handed out.
     ActivationIssued = "activation.issued",
     /// A device was activated.

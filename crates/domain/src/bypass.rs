@@ -14,6 +14,11 @@ pub struct Bypass {
 }
 
 impl Bypass {
+    /// Lifetime unless the issuer says otherwise.
+    pub const LIFETIME: core::time::Duration = core::time::Duration::from_secs(300);
+    /// The longest lifetime that can be asked for.
+    pub const LIFETIME_MAX: core::time::Duration = core::time::Duration::from_secs(86_400);
+
     /// Whether it still lets somebody in.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.issued_at <= now && now < self.until

@@ -45,7 +45,8 @@ pub use ids::{
     ActivationId, ChallengeId, ClientId, DeviceId, DirectoryId, IdError, LoginId, ResourceId, UpstreamId, UserId,
 };
 pub use limits::{
-    LastApproval, LimitScope, Limits, OTP_POLICY, PASSWORD_POLICY, PushVerdict, ScopedLimits, Throttle, ThrottlePolicy,
+    LastApproval, LimitScope, Limits, OTP_POLICY, PASSWORD_POLICY, PushVerdict, SOURCE_POLICY, ScopedLimits, Throttle,
+    ThrottlePolicy,
 };
 pub use login::{
     ChapResponse, Credential, Door, Grant, LoginRequest, LoginResult, Question, Reason, RetryKey, Source, Verdict,

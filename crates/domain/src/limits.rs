@@ -315,6 +315,15 @@ pub const OTP_POLICY: ThrottlePolicy = ThrottlePolicy {
     stop_after: 100,
 };
 
+/// Wrong codes from one place, whosever they are meant to be: 30 in 15 minutes pause for 15 minutes.
+pub const SOURCE_POLICY: ThrottlePolicy = ThrottlePolicy {
+    failures: 30,
+    window: Duration::from_secs(900),
+    first_pause: Duration::from_secs(900),
+    longest_pause: Duration::from_secs(900),
+    stop_after: 0,
+};
+
 /// Wrong passwords: 8 in 15 minutes pause for 30 seconds, doubling to 15 minutes; they slow and never lock (S109).
 pub const PASSWORD_POLICY: ThrottlePolicy = ThrottlePolicy {
     failures: 8,

@@ -251,6 +251,10 @@ reasons! {
     Superseded = "superseded",
     /// Two logins of one user at once.
     Collision = "collision",
+    /// Let in without a second factor, by leave of an administrator.
+    Bypass = "bypass",
+    /// Let in without being asked, because an approval of a moment before counts once more.
+    Remembered = "remembered",
     /// A request that was seen before.
     Replayed = "replayed",
     /// The first factor was wrong or missing.

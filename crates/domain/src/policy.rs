@@ -45,6 +45,9 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// No approval is remembered for longer, in seconds.
+    pub const REMEMBER_MAX: u32 = 300;
+
     /// What somebody is given who is in the groups that `is_in` says.
     pub fn reply_to(&self, is_in: impl Fn(&str) -> bool) -> Vec<ReplyAttribute> {
         let fits = |rule: &&ReplyRule| rule.group.as_deref().is_none_or(&is_in);

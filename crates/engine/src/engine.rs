@@ -19,6 +19,8 @@ use crate::{
     checks::Checks,
     lane::{Busy, LaneState, Work},
     live::{Heard, Live, Stage, Turn},
+    remembered::Remembered,
+    sources::Sources,
     steps::{self, After, Step, View},
     windows::{Part, Windows},
 };
@@ -68,6 +70,8 @@ pub struct Engine {
     brakes: HashMap<ResourceId, Brake>,
     checks: Checks,
     windows: Windows,
+    remembered: Remembered,
+    sources: Sources,
     /// Lanes of unknown users whose work can be decided at once.
     ready: Vec<Lane>,
 }
@@ -105,6 +109,8 @@ impl Engine {
             brakes: HashMap::new(),
             checks: Checks::default(),
             windows: Windows::new(now),
+            remembered: Remembered::default(),
+            sources: Sources::default(),
             ready: Vec::new(),
         }
     }
@@ -403,8 +409,18 @@ impl Engine {
             brakes: &self.brakes,
             checks: &self.checks,
             windows: &self.windows,
+            remembered: &self.remembered,
+            sources: &self.sources,
         };
         let step = steps::decide(&view, &busy.work, challenge);
+        if busy.tries == 0 {
+            for counted in step.after() {
+                if let After::WrongCode { login } = counted {
+                    self.count_wrong_code(now, *login, out);
+                }
+            }
+        }
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
         match step {
             Step::Commit { commit, after } => {
                 if let Some(busy) = &mut state.busy {
@@ -455,6 +471,9 @@ impl Engine {
     fn fail_closed(&mut self, lane: Lane, work: &Work, after: &[After], out: &mut Vec<Effect>) {
         if let Work::Password(login, _) = work {
             self.checks.end(*login);
+        }
+        if let Lane::User(user) = lane {
+            self.remembered.forget(user);
         }
         // What was found out stands, even if it cannot be written: of two clients that are alive none is let in.
         let mut ends = Vec::new();

@@ -16,6 +16,8 @@ mod io;
 mod lane;
 mod live;
 mod record;
+mod remembered;
+mod sources;
 mod steps;
 mod windows;
 

@@ -1,7 +1,7 @@
 //! Audit events of logins.
 
 use countersign_domain::{
-    AuditEvent, Credential, DeviceId, EventKind, LoginResult, NumberMode, Reason, Timestamp, Trust,
+    AuditEvent, Credential, DeviceId, EventKind, LoginId, LoginResult, NumberMode, Reason, Timestamp, Trust,
 };
 
 use crate::live::Live;
@@ -65,6 +65,16 @@ pub(crate) fn accepted_by_window(live: &Live, device: DeviceId, time: Timestamp)
         binding: Some("none"),
         actor: "device".to_owned(),
         ..ended(live, time, LoginResult::Accept, Reason::Approved)
+    }
+}
+
+/// A login ended because it is let in without anybody being asked; in the case of a remembered approval, of which login.
+pub(crate) fn accepted_unasked(live: &Live, reason: Reason, time: Timestamp, from: Option<LoginId>) -> AuditEvent {
+    AuditEvent {
+        factor: Some(reason.as_str()),
+        binding: Some("none"),
+        detail: from.map(|login| login.to_string()),
+        ..ended(live, time, LoginResult::Accept, reason)
     }
 }
 

@@ -51,6 +51,11 @@ impl Engine {
             }
             After::Hold { place, until } => self.windows.hold(place, until),
             After::WindowClosed { place, state } => self.close_window(place, state, out),
+            // Counted already.
+            After::WrongCode { .. } => {}
+            After::Remember { user, resource, approval } => self.remembered.keep(user, resource, approval),
+            After::Spend { user, resource } => self.remembered.spend(user, resource),
+            After::Forget { user } => self.remembered.forget(user),
             After::Unapproved { resource } => {
                 let most = self.bounds.unapproved_per_resource;
                 if self.brakes.entry(resource).or_default().count(now.monotonic, most) {
@@ -64,6 +69,21 @@ impl Engine {
     pub(super) fn close_window(&mut self, place: Place, state: ClosingState, out: &mut Vec<Effect>) {
         if let Some(Open { window, .. }) = self.windows.close(place) {
             out.push(Effect::Publish(Notice::WindowClosed { device: window.device, id: window.id, state }));
+        }
+    }
+
+    /// Counts a wrong code by where it came from.
+    pub(super) fn count_wrong_code(&mut self, now: Now, login: LoginId, out: &mut Vec<Effect>) {
+        let Some(request) = self.live.get(&login).map(|live| &live.request) else { return };
+        if self.sources.count(request, now.monotonic) {
+            let event = AuditEvent {
+                client: Some(request.client),
+                resource: Some(request.resource.id),
+                source: request.source.address.clone(),
+                source_trust: Some("reported"),
+                ..AuditEvent::alert(now.wall, "codes_paused_at_source")
+            };
+            out.push(Effect::Record(Box::new(event)));
         }
     }
 

@@ -6,7 +6,8 @@ use countersign_domain::{
 };
 
 use super::{
-    After, NOTHING, Refusal, Step, View, code, counters::Counters, refuse, refuse_because, refuse_for, second, upstream,
+    After, NOTHING, Refusal, Step, View, code, counters::Counters, refuse, refuse_because, refuse_for, second, unasked,
+    upstream,
 };
 use crate::{Against, PrimaryOutcome, live::Live, record, windows::Part};
 
@@ -34,6 +35,15 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
             let Some(snapshot) = view.snapshot else { return refuse(view, live, Reason::UserUnknown, Vec::new()) };
             if !snapshot.user.enabled {
                 return refuse(view, live, Reason::UserDisabled, Vec::new());
+            }
+            let typed = match credential {
+                Credential::Password(typed) => typed.expose(),
+                Credential::None | Credential::Chap(_) => &[],
+            };
+            if !typed.is_empty()
+                && let Some(step) = unasked::instead_of_code(view, live, snapshot, typed)
+            {
+                return step;
             }
             match credential {
                 Credential::None => second::ask(view, live, snapshot, Counters::of(snapshot)),

@@ -2,7 +2,7 @@
 
 use countersign_domain::{Commit, DeviceId, OTP_POLICY, Reason, Timestamp, UserSnapshot, Write};
 
-use super::{Step, View, accept, counters::Counters, refuse, refuse_and};
+use super::{After, Step, View, accept, counters::Counters, refuse, refuse_and};
 use crate::{live::Live, record};
 
 /// What a typed code is.
@@ -52,7 +52,8 @@ pub(super) fn code(
     if snapshot.active_devices().next().is_none() {
         return refuse(view, live, Reason::NoDevice, counters.writes());
     }
-    if !counters.get(scope).otp().allows(&OTP_POLICY, now) {
+    let paused = view.sources.are_paused(&live.request, view.now.monotonic);
+    if paused || !counters.get(scope).otp().allows(&OTP_POLICY, now) {
         return refuse(view, live, Reason::Limited, counters.writes());
     }
     let reason = match find(snapshot, code, now) {
@@ -69,5 +70,6 @@ pub(super) fn code(
     };
     let pauses = counters.change(scope, |limits| limits.otp_mut().failed(&OTP_POLICY, now));
     let alert = pauses.then(|| record::alert(live, now, "codes_paused"));
-    refuse_and(view, live, reason, counters.writes(), alert.into_iter().collect())
+    let step = refuse_and(view, live, reason, counters.writes(), alert.into_iter().collect());
+    step.and(After::WrongCode { login: live.id() })
 }

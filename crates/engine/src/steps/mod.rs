@@ -11,6 +11,7 @@ mod prompt;
 mod push;
 mod question;
 mod second;
+mod unasked;
 mod upstream;
 mod verification;
 mod window;
@@ -30,6 +31,8 @@ use crate::{
     lane::Work,
     live::{Approved, Binding, Live, Pending, ShownCode, Talk},
     record,
+    remembered::{Approval, Remembered},
+    sources::Sources,
     windows::{Place, Windows},
 };
 
@@ -46,6 +49,8 @@ pub(crate) struct View<'a> {
     pub(crate) brakes: &'a HashMap<ResourceId, Brake>,
     pub(crate) checks: &'a Checks,
     pub(crate) windows: &'a Windows,
+    pub(crate) remembered: &'a Remembered,
+    pub(crate) sources: &'a Sources,
 }
 
 /// What to do.
@@ -56,27 +61,104 @@ pub(crate) enum Step {
     Free(Vec<After>),
 }
 
+impl Step {
+    /// With something more that follows.
+    fn and(mut self, more: After) -> Self {
+        let (Self::Commit { after, .. } | Self::Free(after)) = &mut self;
+        after.push(more);
+        self
+    }
+
+    /// What follows.
+    pub(crate) fn after(&self) -> &[After] {
+        let (Self::Commit { after, .. } | Self::Free(after)) = self;
+        after
+    }
+}
+
 /// What follows.
 pub(crate) enum After {
-    CheckPrimary { login: LoginId, against: Against, password: Secret },
-    Opened { login: LoginId, challenge: Arc<Challenge>, pending: Pending },
-    Question { login: LoginId, talk: Talk, message: String },
-    Shown { login: LoginId, shown: ShownCode },
-    Approved { login: LoginId, approved: Approved },
-    TakeOver { from: LoginId, to: LoginId, binding: Binding },
-    End { login: LoginId, verdict: Verdict },
-    Closed { id: ChallengeId, devices: Vec<DeviceId>, state: ClosingState },
-    Answer { ticket: u64, answer: DecisionAnswer },
-    Unapproved { resource: ResourceId },
-    WindowOpened { window: Box<SignInWindow>, decided: Duration },
-    Hold { place: Place, until: Duration },
-    WindowClosed { place: Place, state: ClosingState },
-    WindowAnswer { ticket: u64, answer: WindowAnswer },
+    CheckPrimary {
+        login: LoginId,
+        against: Against,
+        password: Secret,
+    },
+    Opened {
+        login: LoginId,
+        challenge: Arc<Challenge>,
+        pending: Pending,
+    },
+    Question {
+        login: LoginId,
+        talk: Talk,
+        message: String,
+    },
+    Shown {
+        login: LoginId,
+        shown: ShownCode,
+    },
+    Approved {
+        login: LoginId,
+        approved: Approved,
+    },
+    TakeOver {
+        from: LoginId,
+        to: LoginId,
+        binding: Binding,
+    },
+    End {
+        login: LoginId,
+        verdict: Verdict,
+    },
+    Closed {
+        id: ChallengeId,
+        devices: Vec<DeviceId>,
+        state: ClosingState,
+    },
+    Answer {
+        ticket: u64,
+        answer: DecisionAnswer,
+    },
+    Unapproved {
+        resource: ResourceId,
+    },
+    WindowOpened {
+        window: Box<SignInWindow>,
+        decided: Duration,
+    },
+    Hold {
+        place: Place,
+        until: Duration,
+    },
+    WindowClosed {
+        place: Place,
+        state: ClosingState,
+    },
+    WindowAnswer {
+        ticket: u64,
+        answer: WindowAnswer,
+    },
+    /// Counted as soon as it is decided: others of the same place do not wait for this one to be written.
+    WrongCode {
+        login: LoginId,
+    },
+    Remember {
+        user: UserId,
+        resource: ResourceId,
+        approval: Approval,
+    },
+    Spend {
+        user: UserId,
+        resource: ResourceId,
+    },
+    Forget {
+        user: UserId,
+    },
 }
 
 /// Decides one piece of work. A login that has ended in the meantime needs nothing.
 pub(crate) fn decide(view: &View<'_>, work: &Work, challenge: Option<&Challenge>) -> Step {
-    window::settle(view, step(view, work, challenge))
+    unasked::settle(view, window::settle(view, step(view, work, challenge)))
 }
 
 fn step(view: &View<'_>, work: &Work, challenge: Option<&Challenge>) -> Step {

@@ -160,19 +160,21 @@ fn code_typed(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, talk: &Talk
     }
     let everywhere = counters.everywhere();
     let mut reason = Reason::CodeWrong;
-    let mut audit = Vec::new();
+    let (mut audit, mut counted) = (Vec::new(), None);
     if methods.is_some_and(|methods| methods.totp) && is_code(typed) {
-        if counters.get(everywhere).otp().allows(&OTP_POLICY, now) {
+        let paused = view.sources.are_paused(&live.request, view.now.monotonic);
+        if !paused && counters.get(everywhere).otp().allows(&OTP_POLICY, now) {
             let found = code::find(snapshot, typed, now);
             match found {
                 code::Found::Right { device, step } => return let_in_by_code(view, live, counters, device, step),
                 code::Found::Repeated | code::Found::Used => reason = Reason::CodeUsed,
                 code::Found::Wrong => {}
             }
-            if !matches!(found, code::Found::Repeated)
-                && counters.change(everywhere, |limits| limits.otp_mut().failed(&OTP_POLICY, now))
-            {
-                audit.push(record::alert(live, now, "codes_paused"));
+            if !matches!(found, code::Found::Repeated) {
+                counted = Some(After::WrongCode { login: live.id() });
+                if counters.change(everywhere, |limits| limits.otp_mut().failed(&OTP_POLICY, now)) {
+                    audit.push(record::alert(live, now, "codes_paused"));
+                }
             }
         } else {
             reason = Reason::Limited;
@@ -182,12 +184,14 @@ fn code_typed(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, talk: &Talk
     let hopeless = live.pending().is_none() && !counters.get(everywhere).otp().allows(&OTP_POLICY, now);
     if wrong >= WRONG_ANSWERS || talk.asked >= QUESTIONS || hopeless {
         let ending = Ending { reason, state: ClosingState::Denied, counts: true };
-        return with(end::turn_away(view, live, Some(counters), ending), audit);
+        let ended = with(end::turn_away(view, live, Some(counters), ending), audit);
+        return counted.into_iter().fold(ended, Step::and);
     }
     audit.push(record::asked_again(live, reason, now));
     let talk = Talk { wrong, ..next(view, talk) };
     let then = After::Question { login: live.id(), talk, message: question::another_code() };
-    Step::Commit { commit: Commit { writes: counters.writes(), audit }, after: vec![then] }
+    let after = counted.into_iter().chain([then]).collect();
+    Step::Commit { commit: Commit { writes: counters.writes(), audit }, after }
 }
 
 /// The code that the phone showed was typed where it belongs.

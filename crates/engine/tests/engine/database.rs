@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, ChallengeState, ClosingState, Commit, Device, DeviceId, DeviceState,
+    AuditEvent, Bypass, Challenge, ChallengeId, ChallengeState, ClosingState, Commit, Device, DeviceId, DeviceState,
     LimitScope, ScopedLimits, Secret, SignInWindow, User, UserId, UserSnapshot, WindowId, WindowState, Write,
 };
 use countersign_engine::CommitFault;
@@ -12,6 +12,8 @@ pub(crate) struct Database {
     pub(crate) users: BTreeMap<UserId, User>,
     pub(crate) devices: BTreeMap<DeviceId, Device>,
     pub(crate) chap_secrets: HashMap<UserId, Secret>,
+    pub(crate) bypasses: HashMap<UserId, Bypass>,
+    pub(crate) bypasses_used: usize,
     pub(crate) limits: HashMap<LimitScope, ScopedLimits>,
     pub(crate) challenges: HashMap<ChallengeId, Challenge>,
     pub(crate) reported: HashSet<ChallengeId>,
@@ -32,7 +34,7 @@ impl Database {
                 .cloned()
                 .collect(),
             limits: self.limits.values().filter(|l| l.scope.user() == user).cloned().collect(),
-            bypass: None,
+            bypass: self.bypasses.get(&user).cloned(),
             chap_secret: self.chap_secrets.get(&user).cloned(),
         })
     }
@@ -87,6 +89,10 @@ impl Database {
                             && (closing.state != ClosingState::Approved || self.may_log_on(window.user, *device))
                     })
                 }
+                Write::UseBypass { user, at } => {
+                    self.users.get(user).is_some_and(|user| user.enabled)
+                        && self.bypasses.get(user).is_some_and(|bypass| bypass.is_open(*at))
+                }
                 other => panic!("the engine does not write {other:?}"),
             };
             if !holds {
@@ -119,6 +125,10 @@ impl Database {
                 }
                 Write::CloseWindow { device, id, closing } => {
                     self.windows.get_mut(&(device, id)).unwrap().state = WindowState::Closed(closing);
+                }
+                Write::UseBypass { user, .. } => {
+                    self.bypasses.remove(&user);
+                    self.bypasses_used += 1;
                 }
                 _ => unreachable!(),
             }

@@ -3,6 +3,7 @@
 mod chap;
 mod directed;
 mod prompts;
+mod unasked;
 mod upstream;
 mod verified;
 mod windows;

@@ -127,7 +127,11 @@ impl World {
             // Nothing could be written.
             | Verdict::Reject { reason: Reason::Unavailable, .. } => {}
             Verdict::Unanswered { .. } | Verdict::Reject { .. } => {
-                self.windows.unapproved.push((user, resource.id, self.monotonic));
+                let written = |event: &AuditEvent| event.login == Some(login) && event.result.is_some();
+                // Nor could it here, where it is given up in an outage.
+                if self.database.audit.iter().any(written) {
+                    self.windows.unapproved.push((user, resource.id, self.monotonic));
+                }
             }
         }
     }
