@@ -1141,3 +1141,75 @@ async fn reply_attributes_and_charset_are_read_and_shown_alike() {
     assert_eq!(detail["before"]["reply"][1]["group"], "GG-VPN");
     assert!(detail["before"].get("secret").is_none(), "nothing is said of a client that was not touched");
 }
+
+#[tokio::test]
+async fn s28_a_bypass_has_a_reason_a_bound_and_an_alert() {
+    let server = Server::new().await;
+    let alice = server.site.user("alice", Some("correct horse battery")).await;
+    for (body, code) in [
+        (json!({}), AdminCode::ReasonMissing),
+        (json!({"reason": "  "}), AdminCode::ReasonMissing),
+        (json!({"reason": "lost", "seconds": 0}), AdminCode::BypassRefused),
+        (json!({"reason": "lost", "seconds": 86_401}), AdminCode::BypassRefused),
+    ] {
+        server.refused("POST", "users/alice/bypass", body, code).await;
+    }
+    server.refused("POST", "users/bob/bypass", json!({"reason": "lost"}), AdminCode::UserUnknown).await;
+    assert_eq!(server.done("GET", "users/alice", Value::Null).await["bypass"], Value::Null);
+
+    server.site.resource(countersign_testkit::NewResource { name: "gateway", ..Default::default() }).await;
+    let body = json!({"reason": "phone at home, called back"});
+    let (status, issued) = server.ask("POST", "users/ALICE/bypass", body).await;
+    assert_eq!(status, 201);
+    assert_eq!((&issued["user"], &issued["unproved_at"]), (&json!("alice"), &json!(["gateway"])));
+    let shown = server.done("GET", "users/alice", Value::Null).await["bypass"].clone();
+    assert_eq!((&shown["open"], &shown["issuer"]), (&json!(true), &json!("uid:0 (root)")));
+    let records = server.site.audit().await;
+    let [.., event, alert] = records.as_slice() else { panic!("too few records") };
+    assert_eq!((event.event.as_str(), alert.reason.as_deref()), ("bypass.issued", Some("bypass_issued")));
+    assert_eq!(alert.user_id, Some(alice.to_string()));
+    assert!(event.detail.as_deref().unwrap().contains("called back"), "{event:?}");
+
+    // Unused: it is shown, and lets nobody in.
+    server.site.clock.advance(Duration::from_secs(300));
+    assert_eq!(server.done("GET", "users/alice", Value::Null).await["bypass"]["open"], false);
+    server.done("POST", "users/alice/bypass", json!({"reason": "again", "seconds": 60})).await;
+    assert_eq!(server.done("GET", "users/alice", Value::Null).await["bypass"]["open"], true);
+    server.done("DELETE", "users/alice/bypass", Value::Null).await;
+    assert_eq!(server.done("GET", "users/alice", Value::Null).await["bypass"], Value::Null);
+    assert_eq!(server.site.audit().await.last().unwrap().event, "bypass.cancelled");
+    let count = server.site.audit().await.len();
+    server.done("DELETE", "users/alice/bypass", Value::Null).await;
+    assert_eq!(server.site.audit().await.len(), count, "nothing was taken back");
+}
+
+#[tokio::test]
+async fn s28_who_may_not_log_on_gets_no_bypass() {
+    let server = Server::new().await;
+    let alice = server.site.user("alice", Some("correct horse battery")).await;
+    server.done("POST", "users/alice/disable", json!({})).await;
+    let body = json!({"reason": "lost phone"});
+    server.refused("POST", "users/alice/bypass", body.clone(), AdminCode::UserDisabled).await;
+    server.done("POST", "users/alice/enable", json!({})).await;
+    let mut limits = Limits::default();
+    limits.freeze();
+    server.site.write(Write::SetLimits { scope: LimitScope::User(alice), expected: 0, limits }).await;
+    server.refused("POST", "users/alice/bypass", body.clone(), AdminCode::UserFrozen).await;
+    server.done("POST", "users/alice/unlock", json!({"reason": "looked into it"})).await;
+    server.done("POST", "users/alice/bypass", body).await;
+}
+
+#[tokio::test]
+async fn approvals_are_remembered_only_where_somebody_says_so_and_not_for_long() {
+    let server = Server::new().await;
+    let body = |remember: u64| json!({"name": "gateway", "clients": ["10.0.0.9"], "generate_secret": true, "primary": "none", "remember": remember});
+    server.refused("POST", "resources", body(301), AdminCode::RememberRefused).await;
+    let added = server.done("POST", "resources", body(0)).await;
+    assert_eq!(added["remember"], 0);
+    let changed = server.done("PATCH", "resources/gateway", json!({"remember": 30})).await;
+    assert_eq!(changed["remember"], 30);
+    assert!(changed["warnings"].to_string().contains("remember 30"), "{changed}");
+    let (_, detail) = server.last().await;
+    assert_eq!((&detail["before"]["remember"], &detail["after"]["remember"]), (&json!(0), &json!(30)));
+    server.refused("PATCH", "resources/gateway", json!({"remember": 1000}), AdminCode::RememberRefused).await;
+}

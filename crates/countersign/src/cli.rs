@@ -234,6 +234,20 @@ pub(crate) enum UserCommand {
     },
     /// Let a user log on by CHAP, or no more
     Set(SetUser),
+    /// Let a user in once without a second factor, at the next login within so many seconds
+    Bypass {
+        #[command(flatten)]
+        user: UserName,
+        /// For how long, 24 hours at most
+        #[arg(long, value_name = "SECONDS", default_value = "300", conflicts_with = "cancel")]
+        seconds: u64,
+        /// Why, for the audit: who asked, and how you knew that it was them
+        #[arg(long, value_name = "TEXT", required_unless_present = "cancel")]
+        reason: Option<String>,
+        /// Take it back
+        #[arg(long, conflicts_with = "reason")]
+        cancel: bool,
+    },
     /// Remove a user with all devices
     Remove(UserName),
 }
@@ -402,6 +416,10 @@ pub(crate) struct AddResource {
     /// is set up for it), required (users without such a phone cannot log on by phone) [default: off]
     #[arg(long, value_enum)]
     pub(crate) user_verification: Option<UserVerification>,
+    /// Seconds, 300 at most, for which an approval lets in one further login of the same user from the same place without
+    /// asking: for clients that ask twice [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) remember: Option<u64>,
     /// Let users open sign-in windows: where the client has checked the password and can show nothing
     #[arg(long)]
     pub(crate) windows: bool,
@@ -420,7 +438,7 @@ pub(crate) struct AddResource {
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
     "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory", "upstream", "expects",
     "allow_groups", "allow_all_groups", "require_groups", "no_require_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
-    "user_verification", "prompt", "no_prompt", "windows", "no_windows",
+    "user_verification", "remember", "prompt", "no_prompt", "windows", "no_windows",
 ]))]
 pub(crate) struct SetResource {
     #[command(flatten)]
@@ -489,6 +507,9 @@ pub(crate) struct SetResource {
     /// Whether the phone verifies its user before a Verify
     #[arg(long, value_enum)]
     pub(crate) user_verification: Option<UserVerification>,
+    /// Seconds for which an approval lets in one further login; 0: none
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) remember: Option<u64>,
     /// What is asked at the client's prompt, instead of all before: code-to-phone, typed, totp
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WAY[,WAY]")]
     pub(crate) prompt: Vec<Way>,

@@ -786,6 +786,10 @@ words!(
         Push = "push",
         /// A sign-in window.
         Window = "window",
+        /// Nothing: an administrator had given leave to come in once without a second factor.
+        Bypass = "bypass",
+        /// Nothing: an approval of a moment before counted once more.
+        Remembered = "remembered",
     }
 );
 

@@ -582,6 +582,15 @@ impl Store for SqliteStore {
         self.audit_records(sqlx::query(READ).bind(i64::from(limit))).await
     }
 
+    async fn unasked(&self, user: UserId, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        const READ: &str = concat!(
+            "SELECT ",
+            audit_columns!(),
+            " FROM audit WHERE user_id = ?1 AND factor IN ('bypass', 'remembered') ORDER BY seq DESC LIMIT ?2"
+        );
+        self.audit_records(sqlx::query(READ).bind(user.to_string()).bind(i64::from(limit))).await
+    }
+
     fn writer_figures(&self) -> WriterFigures {
         self.figures.read()
     }

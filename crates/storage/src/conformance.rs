@@ -101,6 +101,7 @@ macro_rules! conformance_tests {
             s102_the_chain_holds_after_everything
             s95_a_new_epoch_ends_what_was_open
             milestones_are_found_among_others
+            logins_that_nobody_was_asked_about_are_found_by_user
             server_secrets_are_stored_once
             everything_is_there_after_a_restart
             a_closed_database_says_so
@@ -1578,6 +1579,34 @@ pub async fn milestones_are_found_among_others(backend: &dyn Backend) {
     let found: Vec<_> = found.iter().rev().map(|record| (record.seq, record.event.as_str())).collect();
     assert_eq!(found, expected);
     assert_eq!(store.milestones(1).await.unwrap()[0].seq, expected[3].0);
+    store.close().await;
+}
+
+/// The history of a user shows them, so they are found without reading the whole audit.
+pub async fn logins_that_nobody_was_asked_about_are_found_by_user(backend: &dyn Backend) {
+    let Peopled { maker, store, user, .. } = peopled(backend).await;
+    let other = maker.user("bob");
+    for (of, factor) in [
+        (user.id, "bypass"),
+        (user.id, "push"),
+        (other.id, "bypass"),
+        (user.id, "remembered"),
+        (user.id, "totp"),
+        (other.id, "remembered"),
+        (user.id, "bypass"),
+    ] {
+        let event = AuditEvent { user_id: Some(of), factor: Some(factor), ..event() };
+        store.commit(Commit::record(event)).await.unwrap();
+    }
+    let found = async |user, limit| -> Vec<String> {
+        let found = store.unasked(user, limit).await.unwrap();
+        assert!(found.iter().all(|record| record.user_id == Some(UserId::to_string(&user))));
+        found.into_iter().filter_map(|record| record.factor).collect()
+    };
+    assert_eq!(found(user.id, 10).await, ["bypass", "remembered", "bypass"]);
+    assert_eq!(found(user.id, 2).await, ["bypass", "remembered"]);
+    assert_eq!(found(other.id, 10).await, ["remembered", "bypass"]);
+    assert!(found(maker.user("carol").id, 10).await.is_empty());
     store.close().await;
 }
 

@@ -182,6 +182,10 @@ pub trait Store: Send + Sync + 'static {
     /// The newest records of [`countersign_domain::EventKind::MILESTONES`], at most `limit`, newest first.
     async fn milestones(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
 
+    /// The newest records of logins of a user that were let in without anybody being asked, by a bypass or because an
+    /// approval was remembered; at most `limit`, newest first.
+    async fn unasked(&self, user: UserId, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
     /// Figures of the writer.
     fn writer_figures(&self) -> WriterFigures;
 

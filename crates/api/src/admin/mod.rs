@@ -6,6 +6,7 @@
 pub mod activations;
 pub mod audit;
 pub mod backups;
+pub mod bypasses;
 mod chap;
 pub mod checkpoints;
 pub mod clients;
@@ -140,6 +141,7 @@ pub fn router(api: Arc<AdminApi>) -> Router {
         .route("/admin/v1/users/{name}/enable", post(users::enable))
         .route("/admin/v1/users/{name}/disable", post(users::disable))
         .route("/admin/v1/users/{name}/unlock", post(users::unlock))
+        .route("/admin/v1/users/{name}/bypass", post(bypasses::issue).delete(bypasses::cancel))
         .route("/admin/v1/users/{name}/chap", post(chap::keep))
         .route("/admin/v1/users/{name}/no-chap", post(chap::forget))
         .route("/admin/v1/users/{name}/activations", post(activations::issue))

@@ -84,6 +84,8 @@ codes! {
     DeviceState = 409 "device_state" "The device is in another state";
     /// The user is disabled.
     UserDisabled = 409 "user_disabled" "The user is disabled";
+    /// A login of the user was reported, and nobody has looked at it.
+    UserFrozen = 409 "user_frozen" "A login of the user was reported";
     /// No pushes are sent, since none are configured.
     PushOff = 409 "push_off" "No pushes are sent";
     /// Somebody changed the same thing at the same time.
@@ -106,6 +108,10 @@ codes! {
     AnswerByRefused = 422 "answer_by_refused" "The answer-by time is refused";
     /// It is not more than nothing and at most 24 hours.
     ExpiryRefused = 422 "expiry_refused" "The lifetime of the activation is refused";
+    /// It is more than 300 seconds.
+    RememberRefused = 422 "remember_refused" "Approvals are not remembered for so long";
+    /// It is not more than nothing and at most 24 hours.
+    BypassRefused = 422 "bypass_refused" "The lifetime of the bypass is refused";
     /// The settings of a directory make no sense.
     DirectoryRefused = 422 "directory_refused" "The settings of the directory are refused";
     /// The servers of an upstream make no sense.

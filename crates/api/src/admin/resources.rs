@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub(super) use self::fields::group;
 use self::fields::{
-    answer_by, charset, expects, expects_word, goes_together, groups, primary, prompt, prompt_words, retries,
+    answer_by, charset, expects, expects_word, goes_together, groups, primary, prompt, prompt_words, remember, retries,
     verification, verification_word,
 };
 use super::{
@@ -71,6 +71,9 @@ pub struct ResourceView {
     pub retries: String,
     /// Whether the phone verifies its user before a Verify: `off`, `preferred` or `required`.
     pub user_verification: String,
+    /// Seconds for which an approval lets in one further login of the same user from the same place.
+    #[serde(default)]
+    pub remember: u32,
     /// What may be asked at the client's prompt: `code-to-phone`, `typed`, `totp`; empty: nothing.
     #[serde(default)]
     pub prompt: Vec<String>,
@@ -132,6 +135,8 @@ pub(super) struct AddResource {
     #[serde(default)]
     user_verification: Option<String>,
     #[serde(default)]
+    remember: Option<u64>,
+    #[serde(default)]
     prompt: Option<Vec<String>>,
     #[serde(default)]
     windows: Option<bool>,
@@ -174,6 +179,8 @@ pub(super) struct SetResource {
     #[serde(default)]
     user_verification: Option<String>,
     #[serde(default)]
+    remember: Option<u64>,
+    #[serde(default)]
     prompt: Option<Vec<String>>,
     #[serde(default)]
     windows: Option<bool>,
@@ -201,6 +208,7 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         answer_by: resource.answer_by.as_secs(),
         retries: resource.retries.as_str().to_owned(),
         user_verification: verification_word(resource.policy.user_verification).to_owned(),
+        remember: resource.policy.remember,
         prompt: prompt_words(resource.policy.prompt),
         windows: resource.policy.windows,
         created_at: resource.created_at.to_rfc3339(),
@@ -340,6 +348,13 @@ fn warnings(resource: &Resource, client: Option<&RadiusClient>) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if resource.policy.remember > 0 && !resource.proves_user() {
+        out.push(format!(
+            "remember {}: for so many seconds after an approval, one login of the user from the same place is let in without \
+             asking, and nobody here checks a password for it",
+            resource.policy.remember
+        ));
+    }
     out
 }
 
@@ -385,6 +400,7 @@ pub(super) async fn add(
     resource.policy.prompt = prompt(&new.prompt.unwrap_or_default())?;
     resource.policy.windows = new.windows.unwrap_or(false);
     resource.policy.require_groups = groups(new.require_groups)?;
+    resource.policy.remember = new.remember.map_or(Ok(0), remember)?;
     resource.policy.reply = replies::rules(&new.reply)?;
     resource.policy.charset = new.charset.as_deref().map_or(Ok(Charset::Utf8), charset)?;
     goes_together(&resource)?;
@@ -495,6 +511,9 @@ pub(super) async fn set(
     }
     if let Some(windows) = new.windows {
         resource.policy.windows = windows;
+    }
+    if let Some(seconds) = new.remember {
+        resource.policy.remember = remember(seconds)?;
     }
     if let Some(seconds) = new.answer_by {
         resource.answer_by = answer_by(seconds)?;

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Actor, AdminApi, AdminCode, AdminProblem, Change, check_shown,
+    Actor, AdminApi, AdminCode, AdminProblem, Change,
+    bypasses::BypassView,
+    check_shown,
     json::{Body, Name, answer, ok, secret},
 };
 
@@ -52,6 +54,9 @@ pub struct UserView {
     pub devices_suspended: usize,
     /// What is paused, spent or frozen, in words; empty when nothing is.
     pub limits: Vec<String>,
+    /// Leave to log on once without a second factor; also one that nobody used in time, until there is another.
+    #[serde(default)]
+    pub bypass: Option<BypassView>,
     /// When the user was added.
     pub created_at: String,
 }
@@ -135,6 +140,7 @@ impl AdminApi {
             devices: snapshot.active_devices().count(),
             devices_suspended: snapshot.devices.iter().filter(|device| device.state == DeviceState::Suspended).count(),
             limits: self.limits(snapshot),
+            bypass: snapshot.bypass.as_ref().map(|bypass| BypassView::new(bypass, self.desk.clock().now())),
             created_at: user.created_at.to_rfc3339(),
         }
     }

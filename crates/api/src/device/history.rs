@@ -1,10 +1,11 @@
 //! `GET history`: how the account's last logins ended.
 
 use core::cmp::Reverse;
+use std::collections::HashMap;
 
 use axum::{Json, extract::State};
 use countersign_device_protocol::messages::{ContextDocument, History, HistoryFactor, HistoryLogin};
-use countersign_domain::{Challenge, ChallengeState, SignInWindow, WindowState};
+use countersign_domain::{AuditRecord, Challenge, ChallengeState, ClosingState, SignInWindow, Timestamp, WindowState};
 
 use super::{DeviceApi, Refusal, request::Caller};
 
@@ -15,6 +16,12 @@ pub(super) async fn get(State(api): State<DeviceApi>, caller: Caller) -> Result<
     let challenges = store.history(caller.device.user, most).await?;
     let windows = store.past_windows(caller.device.user, most).await?;
     let mut logins: Vec<_> = challenges.iter().filter_map(asked).chain(windows.iter().filter_map(opened)).collect();
+    let records = store.unasked(caller.device.user, most).await?;
+    if !records.is_empty() {
+        let resources = store.resources().await?;
+        let names = resources.into_iter().map(|(resource, _)| (resource.id.to_string(), resource.name)).collect();
+        logins.extend(records.iter().filter_map(|record| unasked(record, &names)));
+    }
     logins.sort_by_key(|login| Reverse(login.at));
     logins.truncate(LOGINS);
     Ok(Json(History { logins }))
@@ -37,5 +44,18 @@ fn opened(window: &SignInWindow) -> Option<HistoryLogin> {
         place: None,
         verdict: closing.state,
         factor: HistoryFactor::Window,
+    })
+}
+
+/// A login that nobody was asked about. Its name is that of today; of a resource that is gone it is the identifier.
+fn unasked(record: &AuditRecord, names: &HashMap<String, String>) -> Option<HistoryLogin> {
+    let factor = HistoryFactor::from_text(record.factor.as_deref()?)?;
+    let resource = record.resource.as_deref()?;
+    Some(HistoryLogin {
+        at: Timestamp::from_micros(record.time).to_jiff(),
+        application: names.get(resource).map_or(resource, String::as_str).to_owned(),
+        place: None,
+        verdict: ClosingState::Approved,
+        factor,
     })
 }

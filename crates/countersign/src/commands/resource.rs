@@ -57,6 +57,7 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "answer_by": new.answer_by,
         "retries": new.retries.word(),
         "user_verification": new.user_verification.map(UserVerification::word),
+        "remember": new.remember,
         "windows": windows(new.windows, new.no_windows),
         "prompt": if new.prompt.is_empty() { Value::Null } else { words(&new.prompt) },
     });
@@ -100,6 +101,7 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("charset", new.charset.map(|charset| charset.word().into()));
     put("answer_by", new.answer_by.map(Value::from));
     put("retries", new.retries.map(|retries| retries.word().into()));
+    put("remember", new.remember.map(Value::from));
     put("user_verification", new.user_verification.map(|asks| asks.word().into()));
     put("prompt", (!new.prompt.is_empty()).then(|| words(&new.prompt)));
     put("prompt", new.no_prompt.then(|| Value::Array(Vec::new())));
@@ -172,6 +174,13 @@ fn print(resource: &ResourceView, output: Output) {
         ("answer by", format!("{} s", resource.answer_by)),
         ("retries", resource.retries.clone()),
         ("user verification", resource.user_verification.clone()),
+        (
+            "remembers",
+            match resource.remember {
+                0 => "no approvals".to_owned(),
+                seconds => format!("an approval for {seconds} s, for one further login"),
+            },
+        ),
         ("prompt", if resource.prompt.is_empty() { "none".to_owned() } else { resource.prompt.join(", ") }),
         ("sign-in windows", if resource.windows { "yes" } else { "no" }.to_owned()),
         ("added", resource.created_at.clone()),

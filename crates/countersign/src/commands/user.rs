@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use countersign_api::admin::{devices::DeviceView, users::UserView};
+use countersign_api::admin::{bypasses::BypassIssued, devices::DeviceView, users::UserView};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,6 +24,18 @@ pub(crate) async fn run(command: UserCommand, data: &Path, output: Output) -> Re
             change(&client, &name, "unlock", &json!({"reason": reason}), output).await
         }
         UserCommand::Set(new) => set(&client, new, output).await,
+        UserCommand::Bypass { user: UserName { name }, cancel: true, .. } => {
+            client.delete(&format!("users/{}/bypass", piece(&name))).await?;
+            if output.is_json() {
+                output.document(&json!({"user": name, "bypass": null}));
+            } else {
+                output.line(&format!("user {name} has no bypass"));
+            }
+            Ok(())
+        }
+        UserCommand::Bypass { user: UserName { name }, seconds, reason, .. } => {
+            bypass(&client, &name, &json!({"seconds": seconds, "reason": reason.unwrap_or_default()}), output).await
+        }
         UserCommand::Remove(UserName { name }) => {
             client.delete(&format!("users/{}", piece(&name))).await?;
             if output.is_json() {
@@ -81,6 +93,28 @@ async fn set(client: &Client, new: SetUser, output: Output) -> Result<(), Failur
         output.aside(KEPT);
     } else {
         output.line(&format!("user {} cannot log on by CHAP; no password is kept", user.name));
+    }
+    Ok(())
+}
+
+async fn bypass(client: &Client, name: &str, body: &Value, output: Output) -> Result<(), Failure> {
+    let issued: BypassIssued = client.post(&format!("users/{}/bypass", piece(name)), body).await?;
+    if output.is_json() {
+        output.document(&issued);
+        return Ok(());
+    }
+    output.line(&format!(
+        "The next login of {} until {} is let in without a second factor, once. It raises an alert, and the user's phones show \
+         it. Take it back with: countersign user bypass {} --cancel",
+        issued.user, issued.bypass.until, issued.user
+    ));
+    if !issued.unproved_at.is_empty() {
+        output.line(&format!(
+            "WARNING: nobody here checks a password for {}. There it is used up by whoever the client lets ask as {}: make \
+             sure that the client checks the password itself",
+            issued.unproved_at.join(", "),
+            issued.user
+        ));
     }
     Ok(())
 }
@@ -168,6 +202,16 @@ fn print(user: &UserView, output: Output) {
         ("CHAP", if user.chap { "yes: the password is kept" } else { "no" }.to_owned()),
         ("devices", format!("{}{suspended}", user.devices)),
         ("limited", limits(user)),
+        (
+            "bypass",
+            match &user.bypass {
+                None => "none".to_owned(),
+                Some(bypass) if bypass.open => {
+                    format!("the next login until {}, by {}: {}", bypass.until, bypass.issuer, bypass.reason)
+                }
+                Some(bypass) => format!("none; one of {} expired unused at {}", bypass.issuer, bypass.until),
+            },
+        ),
         ("added", user.created_at.clone()),
         ("id", user.id.clone()),
     ]);

@@ -70,6 +70,8 @@ export interface PastLogin {
   application: string;
   place: string | null;
   verdict: string;
+  /** What it hung on; servers of before sign-in windows do not say. */
+  factor: string;
 }
 
 /** A challenge's id, wherever it comes from. */
@@ -252,6 +254,7 @@ export function readHistory(value: unknown): PastLogin[] {
       application: text(login.application, 'application'),
       place: textOrNull(login.place, 'place'),
       verdict: text(login.verdict, 'verdict'),
+      factor: login.factor === undefined ? 'push' : text(login.factor, 'factor'),
     };
   });
 }

@@ -17,6 +17,9 @@ const VERDICTS: Record<string, { icon: IconName; text: Key; kind: string }> = {
   superseded: { icon: 'next', text: 'verdict_superseded', kind: '' },
 };
 
+/** Of these nobody was asked: who sees one that was not them has to act. */
+const UNASKED: Record<string, Key> = { bypass: 'unasked_bypass', remembered: 'unasked_remembered' };
+
 export function HistoryScreen({ deviceId }: { deviceId: string }): JSX.Element {
   const [logins, setLogins] = useState<PastLogin[] | 'loading' | 'failed'>('loading');
   const holder = holderOf(deviceId);
@@ -44,16 +47,18 @@ function List({ logins }: { logins: PastLogin[] }): JSX.Element {
     <ul class="cards history">
       {logins.map((login, index) => {
         const verdict = VERDICTS[login.verdict];
+        const unasked = UNASKED[login.factor];
         return (
           <li class="card" key={index}>
-            <span class={`verdict ${verdict?.kind ?? ''}`}>
-              <Icon name={verdict?.icon ?? 'info'} />
+            <span class={`verdict ${unasked === undefined ? (verdict?.kind ?? '') : ''}`}>
+              <Icon name={unasked === undefined ? (verdict?.icon ?? 'info') : 'info'} />
             </span>
             <div>
               <strong>
                 <bdi>{visible(login.application)}</bdi>
               </strong>
-              <small>{verdict === undefined ? visible(login.verdict) : t(verdict.text)}</small>
+              {unasked === undefined && <small>{verdict === undefined ? visible(login.verdict) : t(verdict.text)}</small>}
+              {unasked !== undefined && <small>{t(unasked)}</small>}
               {login.place !== null && (
                 <small>
                   <bdi>{visible(login.place)}</bdi>

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use countersign_domain::{Charset, Expects, HostileText, Methods, Primary, Resource, Retries, UserVerification};
+use countersign_domain::{
+    Charset, Expects, HostileText, Methods, Policy, Primary, Resource, Retries, UserVerification,
+};
 
 use crate::admin::{AdminCode, AdminProblem, is_harmless};
 
@@ -145,6 +147,16 @@ pub(super) fn charset(word: &str) -> Result<Charset, AdminProblem> {
         AdminProblem::new(
             AdminCode::Malformed,
             format!("charset is utf-8 or windows-1252, not {}", HostileText::from(word)),
+        )
+    })
+}
+
+/// For how many seconds an approval lets in one further login.
+pub(super) fn remember(seconds: u64) -> Result<u32, AdminProblem> {
+    u32::try_from(seconds).ok().filter(|seconds| *seconds <= Policy::REMEMBER_MAX).ok_or_else(|| {
+        AdminProblem::new(
+            AdminCode::RememberRefused,
+            format!("an approval is remembered for {} seconds at most, and for 0 not at all", Policy::REMEMBER_MAX),
         )
     })
 }
