@@ -26,6 +26,7 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "a dry run is called so")]
 pub(super) struct Run {
     #[serde(default)]
     full: bool,
@@ -141,7 +142,7 @@ impl From<&Change> for ChangeView {
                 ("remove", Some(user))
             }
         };
-        view.change = word.to_owned();
+        word.clone_into(&mut view.change);
         view.user = user.map(ToString::to_string);
         view
     }

@@ -78,8 +78,9 @@ fn say(name: &str, run: &RunView, changes: &[ChangeView], dry_run: bool, output:
     let what = counted(&run.counts);
     output.line(&match (run.outcome, dry_run) {
         (SyncOutcome::Failed, _) => format!("directory {name} was not synchronised ({what})"),
-        (SyncOutcome::Held, _) => format!("directory {name}: {read}; nothing written. It would be: {what}"),
-        (SyncOutcome::Done, true) => format!("directory {name}: {read}; nothing written. It would be: {what}"),
+        (SyncOutcome::Held, _) | (SyncOutcome::Done, true) => {
+            format!("directory {name}: {read}; nothing written. It would be: {what}")
+        }
         (SyncOutcome::Done, false) => format!("directory {name}: {read}; {what}"),
     });
     if let Some(text) = &run.text {

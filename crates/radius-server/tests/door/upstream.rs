@@ -34,6 +34,9 @@ impl Upstreams for Played {
     }
 }
 
+/// Type and value of each.
+type Attributes = Vec<(u8, Vec<u8>)>;
+
 struct Relay {
     house: House,
     played: Arc<Played>,
@@ -85,7 +88,7 @@ impl Relay {
     }
 
     /// A login that a tap lets in; the attributes of its Accept.
-    async fn accepted(&mut self, ask: &Ask) -> Vec<(u8, Vec<u8>)> {
+    async fn accepted(&mut self, ask: &Ask) -> Attributes {
         let packet = self.nas.pack(ask);
         self.nas.send(&packet).await;
         self.house.decide(&mut self.phone, Decision::Verify).await;
@@ -95,7 +98,7 @@ impl Relay {
     }
 
     /// The newest login that was sent on: its attributes, and the password.
-    fn sent_on(&self) -> (Vec<(u8, Vec<u8>)>, Option<Vec<u8>>) {
+    fn sent_on(&self) -> (Attributes, Option<Vec<u8>>) {
         let login = self.played.sent_on.lock().unwrap().pop().expect("a login was sent on");
         let list = AttributeList::from_octets(&login.attributes).unwrap();
         let attributes = list.iter().map(|attribute| (attribute.kind.0, attribute.value.to_vec())).collect();

@@ -63,7 +63,7 @@ async fn s18_a_window_lets_one_login_in_and_the_device_is_told() {
     assert_eq!(world.verdict().await, Verdict::accept());
     match stream.next().await {
         Some(Event::WindowClosed(closed)) => {
-            assert_eq!((closed.id, closed.state), (request.window_id.clone(), WindowState::Approved))
+            assert_eq!((closed.id, closed.state), (request.window_id.clone(), WindowState::Approved));
         }
         other => panic!("not told: {other:?}"),
     }
