@@ -138,7 +138,7 @@ def test_c018_c024_a_challenge_on_the_wire(coded, user):
     assert nas.exchange(packet).octets == accept.octets, "a retransmission gets the same octets"
 
 
-def test_s46_a_state_is_nothing_at_another_client_or_after_a_restart(new_server):
+def test_s46_c023_a_state_is_nothing_at_another_client_or_after_a_restart(new_server):
     server = new_server().start()
     one, two = server.resource("--prompt", "code-to-phone"), server.resource("--prompt", "code-to-phone")
     alice = server.user()

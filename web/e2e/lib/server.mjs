@@ -111,6 +111,16 @@ export async function startServer(config = '') {
       });
     },
 
+    /** A login at a prompt, or with `state` the answer to its question: all that radius-login says. */
+    async prompted(user, typed, state) {
+      const args = ['radius-login', user, '--server', server.radius, '--secret-stdin', '--json'];
+      if (typed !== undefined) args.push('--password-stdin');
+      if (state !== undefined) args.push('--state', state);
+      const { stdout, stderr } = await run(args, typed === undefined ? `${SECRET}\n` : `${SECRET}\n${typed}\n`);
+      if (stdout === '') throw new Error(`radius-login: ${stderr}`);
+      return JSON.parse(stdout);
+    },
+
     /** Types a code at a login, as the only password. */
     loginWithCode(user, code) {
       const args = ['radius-login', user, '--server', server.radius, '--secret-stdin', '--password-stdin'];
