@@ -4,7 +4,7 @@ import { decide, open } from '../src/protocol/challenge';
 import { publicJwk, sign, thumbprint, verifies } from '../src/protocol/keys';
 import { readChallenge, readContext } from '../src/protocol/messages';
 import { makeProof, proofInput } from '../src/protocol/proof';
-import { type Parties, challengeOctets, decisionOctets, endorsementOctets } from '../src/protocol/signed';
+import { type Parties, challengeOctets, decisionOctets, endorsementOctets, windowOctets } from '../src/protocol/signed';
 import { type Assertion, UnverifiedError } from '../src/protocol/webauthn';
 import { deviceKey, example, hex, serverKey, unhex, vector } from './page';
 
@@ -59,6 +59,17 @@ describe('the vectors of the page', () => {
     });
     expect(hex(octets)).toBe(vector('denial_octets'));
     expect(await verifies(device, vector('denial_signature'), octets)).toBe(true);
+  });
+
+  it('window', async () => {
+    const octets = windowOctets(parties, {
+      windowId: 'd2luZG93IGlkIDAwMDAwMQ',
+      applicationId: vector('application_id'),
+      userVerification: 'none',
+      deviceTime: '2026-01-31T09:05:07.250Z',
+    });
+    expect(hex(octets)).toBe(vector('window_octets'));
+    expect(await verifies(device, vector('window_signature'), octets)).toBe(true);
   });
 
   it('endorsement', async () => {

@@ -1,11 +1,12 @@
 // What the windows of this browser tell each other.
 
-import type { ClosingState, WireChallenge } from '../protocol/messages';
+import type { ClosingState, WindowEnd, WireChallenge } from '../protocol/messages';
 
 export type Message =
   | { type: 'accounts changed' }
   | { type: 'challenge'; deviceId: string; wire: WireChallenge }
-  | { type: 'closed'; id: string; state: ClosingState };
+  | { type: 'closed'; id: string; state: ClosingState }
+  | { type: 'window closed'; id: string; state: WindowEnd };
 
 const channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel('countersign') : null;
 

@@ -1,12 +1,12 @@
 // Which screen is shown. Screens have paths, so that the browser's way back works.
 
-import { CHALLENGE_ID } from '../protocol/messages';
+import { CHALLENGE_ID, WINDOW_ID } from '../protocol/messages';
 import { Watched } from '../store/state';
 
 export type Route =
   | { name: 'accounts' | 'add' | 'scan' | 'manual' | 'activate' }
   | { name: 'account' | 'history'; deviceId: string }
-  | { name: 'request'; id: string };
+  | { name: 'request' | 'window'; id: string };
 
 export function routeOf(path: string): Route {
   const [first = '', second = '', third] = path.replace(/^\//, '').split('/');
@@ -16,6 +16,7 @@ export function routeOf(path: string): Route {
   if (first === 'activate') return { name: 'activate' };
   if (first === 'accounts' && second !== '') return { name: third === 'history' ? 'history' : 'account', deviceId: second };
   if (first === 'requests' && CHALLENGE_ID.test(second)) return { name: 'request', id: second };
+  if (first === 'windows' && WINDOW_ID.test(second)) return { name: 'window', id: second };
   return { name: 'accounts' };
 }
 

@@ -12,6 +12,7 @@ import { checkAll, isOver, signIns, waiting } from './requests';
 import { go, route } from './route';
 import { askServer } from './server';
 import { examineVerification } from './verification';
+import { resumeWindows } from './windows';
 import { listen } from './stream';
 import type { PendingActivation } from '../store/db';
 
@@ -23,6 +24,7 @@ export async function start(): Promise<void> {
   takeLink();
   addEventListener('hashchange', takeLink);
   await Promise.all([loadLanguage(), examineStorage(), examineVerification(), recallClock().catch(() => undefined), load().catch(() => undefined)]);
+  await resumeWindows().catch(() => undefined);
   signIns.watch(showWaiting);
   listen();
   void startWorker();

@@ -2,12 +2,13 @@
 // has not spoken, the list is asked again and again, so a proxy that holds streams back costs seconds and not logins.
 
 import { RefusedError } from '../protocol/client';
-import { readChallenge, readClosed } from '../protocol/messages';
+import { readChallenge, readClosed, readWindowClosed } from '../protocol/messages';
 import { type ServerEvent, readEvents } from '../protocol/sse';
 import { type Holder, able, holders } from './accounts';
 import { tell } from './channel';
 import { check, checkAll, ended, take } from './requests';
 import { events } from './server';
+import { checkWindows, learnApplications, windowEnded } from './windows';
 
 const LOCK = 'countersign-stream';
 /** The server sends a comment every 20 seconds. */
@@ -45,6 +46,7 @@ export function listen(): void {
 async function hold(signal: AbortSignal): Promise<void> {
   // Whoever gets the lock later still sees at once what waits now.
   void checkAll();
+  for (const holder of able()) void Promise.allSettled([checkWindows(holder), learnApplications(holder)]);
   const work = () => Promise.all(able().map((holder, index) => (index < STREAMS ? follow(holder, signal) : poll(holder, signal))));
   try {
     if (navigator.locks === undefined) await work();
@@ -97,10 +99,14 @@ async function receive(holder: Holder, event: ServerEvent): Promise<void> {
       const { id, state } = readClosed(JSON.parse(event.data));
       tell({ type: 'closed', id, state });
       ended(id, state);
+    } else if (event.name === 'window-closed') {
+      const { id, state } = readWindowClosed(JSON.parse(event.data));
+      tell({ type: 'window closed', id, state });
+      windowEnded(id, state);
     }
   } catch {
     // What cannot be read is told by the list, if it is true.
-    await check(holder).catch(() => undefined);
+    await Promise.allSettled([check(holder), checkWindows(holder)]);
   }
 }
 
@@ -109,7 +115,7 @@ async function poll(holder: Holder, signal: AbortSignal): Promise<void> {
   for (;;) {
     await pause(POLL_MS * Math.min(8, 2 ** failures), signal);
     if (signal.aborted) return;
-    await check(holder).then(
+    await Promise.all([check(holder), checkWindows(holder)]).then(
       () => (failures = 0),
       () => (failures += 1),
     );

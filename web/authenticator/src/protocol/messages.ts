@@ -65,6 +65,15 @@ export type ChallengeState = ClosingState | 'pending' | 'code_shown';
 
 export type DecisionAnswer = { state: ClosingState } | { state: 'code_shown'; code: string };
 
+/** What a sign-in window can be opened for. */
+export interface Application {
+  id: string;
+  name: string;
+}
+
+export const WINDOW_ENDS = ['approved', 'expired', 'collision', 'cancelled'] as const;
+export type WindowEnd = (typeof WINDOW_ENDS)[number];
+
 export interface PastLogin {
   at: number;
   application: string;
@@ -76,6 +85,8 @@ export interface PastLogin {
 
 /** A challenge's id, wherever it comes from. */
 export const CHALLENGE_ID = /^[A-Za-z0-9_-]{22}$/;
+/** The id of a sign-in window, as this app makes it. */
+export const WINDOW_ID = CHALLENGE_ID;
 const IDENTIFIER = /^[A-Za-z0-9_-]{1,64}$/;
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 
@@ -257,6 +268,34 @@ export function readHistory(value: unknown): PastLogin[] {
       factor: login.factor === undefined ? 'push' : text(login.factor, 'factor'),
     };
   });
+}
+
+export function readApplications(value: unknown): Application[] {
+  return list(object(value, 'applications').applications, 'applications').map((item) => {
+    const application = object(item, 'application');
+    return { id: identifier(application.id, 'application.id'), name: text(application.name, 'application.name') };
+  });
+}
+
+/** When the window is over, in milliseconds since 1970. */
+export function readWindowAnswer(value: unknown): number {
+  return readTime(object(value, 'window answer').expires_at, 'expires_at');
+}
+
+function windowEnd(state: unknown): WindowEnd {
+  const end = WINDOW_ENDS.find((word) => word === state);
+  if (end === undefined) throw new UnreadableError('unknown state of a window');
+  return end;
+}
+
+export function readWindowState(value: unknown): WindowEnd | 'open' {
+  const { state } = object(value, 'window state');
+  return state === 'open' ? state : windowEnd(state);
+}
+
+export function readWindowClosed(value: unknown): { id: string; state: WindowEnd } {
+  const closed = object(value, 'window-closed');
+  return { id: identifier(closed.id, 'id'), state: windowEnd(closed.state) };
 }
 
 /** What a push carries; null for anything else. */

@@ -27,6 +27,14 @@ export interface DecisionFields {
   deviceTime: string;
 }
 
+/** What opens a sign-in window. */
+export interface WindowFields {
+  windowId: string;
+  applicationId: string;
+  userVerification: string;
+  deviceTime: string;
+}
+
 type Field = string | Bytes;
 
 function frame(fields: Field[]): Bytes {
@@ -72,6 +80,20 @@ export async function decisionOctets(parties: Parties, challenge: SignedChalleng
     fields.decision,
     fields.number ?? '',
     challenge.numberMode,
+    fields.userVerification,
+    fields.deviceTime,
+  ]);
+}
+
+export function windowOctets(parties: Parties, fields: WindowFields): Bytes {
+  return frame([
+    'countersign-window-v1',
+    parties.origin,
+    parties.deploymentId,
+    parties.accountId,
+    parties.deviceId,
+    fields.windowId,
+    fields.applicationId,
     fields.userVerification,
     fields.deviceTime,
   ]);

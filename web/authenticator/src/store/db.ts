@@ -1,6 +1,7 @@
 // What the app keeps, in IndexedDB. The page and the service worker share it.
 
 import type { DeviceKey, PublicJwk } from '../protocol/keys';
+import type { Application } from '../protocol/messages';
 import type { TotpSettings } from '../protocol/totp';
 
 /** Why the server does not take this device any more. */
@@ -21,6 +22,8 @@ export interface Account {
   totp: TotpSettings | null;
   /** What verifies the person; accounts of before do not have it. */
   credentialId?: string | null;
+  /** What sign-in windows can be opened for, as the server said last; accounts of before do not have it. */
+  applications?: Application[];
   addedAt: number;
   refused: Refusal | null;
 }
@@ -41,6 +44,15 @@ export interface PendingActivation {
   startedAt: number;
 }
 
+/** A sign-in window whose end this app does not know yet. */
+export interface OpenWindow {
+  id: string;
+  deviceId: string;
+  application: Application;
+  /** Milliseconds since 1970, by the server's clock. */
+  expiresAt: number;
+}
+
 export interface Settings {
   /** Chosen by hand; otherwise the browser's languages count. */
   language: string;
@@ -52,6 +64,8 @@ export interface Settings {
   clock: { offset: number; at: number };
   /** The person does not want to be asked for notifications again. */
   askedForPush: boolean;
+  /** For the app that comes back. */
+  windows: OpenWindow[];
 }
 
 const NAME = 'countersign';

@@ -11,6 +11,7 @@ import { Code, troubleOf } from './code';
 import { Confirm } from './confirm';
 import { Icon } from './icons';
 import { Go, Notice, Screen, announce } from './parts';
+import { WindowButtons } from './window';
 
 export function AccountScreen({ deviceId }: { deviceId: string }): JSX.Element {
   useWatched(holders);
@@ -30,6 +31,7 @@ export function AccountScreen({ deviceId }: { deviceId: string }): JSX.Element {
         </Notice>
       )}
       <Code holder={holder} large />
+      {trouble === null && <WindowButtons holder={holder} />}
       <dl class="facts">
         <dt>{t('organization')}</dt>
         <dd>

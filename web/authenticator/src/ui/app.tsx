@@ -12,6 +12,7 @@ import { ManualScreen } from './manual';
 import { Announcer } from './parts';
 import { RequestScreen } from './request';
 import { ScanScreen } from './scan';
+import { WindowScreen } from './window';
 
 export function App(): JSX.Element {
   useWatched(language);
@@ -47,5 +48,7 @@ function CurrentScreen(): JSX.Element {
       return <HistoryScreen key={now.deviceId} deviceId={now.deviceId} />;
     case 'request':
       return <RequestScreen key={now.id} id={now.id} />;
+    case 'window':
+      return <WindowScreen key={now.id} id={now.id} />;
   }
 }

@@ -19,6 +19,8 @@ const VERDICTS: Record<string, { icon: IconName; text: Key; kind: string }> = {
 
 /** Of these nobody was asked: who sees one that was not them has to act. */
 const UNASKED: Record<string, Key> = { bypass: 'unasked_bypass', remembered: 'unasked_remembered' };
+/** Of a sign-in window: there was nothing to answer. */
+const NO_LOGIN = { icon: 'clock', text: 'window_expired_title', kind: '' } as const;
 
 export function HistoryScreen({ deviceId }: { deviceId: string }): JSX.Element {
   const [logins, setLogins] = useState<PastLogin[] | 'loading' | 'failed'>('loading');
@@ -46,7 +48,8 @@ function List({ logins }: { logins: PastLogin[] }): JSX.Element {
   return (
     <ul class="cards history">
       {logins.map((login, index) => {
-        const verdict = VERDICTS[login.verdict];
+        const window = login.factor === 'window';
+        const verdict = window && login.verdict === 'expired' ? NO_LOGIN : VERDICTS[login.verdict];
         const unasked = UNASKED[login.factor];
         return (
           <li class="card" key={index}>
@@ -59,6 +62,7 @@ function List({ logins }: { logins: PastLogin[] }): JSX.Element {
               </strong>
               {unasked === undefined && <small>{verdict === undefined ? visible(login.verdict) : t(verdict.text)}</small>}
               {unasked !== undefined && <small>{t(unasked)}</small>}
+              {window && <small>{t('factor_window')}</small>}
               {login.place !== null && (
                 <small>
                   <bdi>{visible(login.place)}</bdi>

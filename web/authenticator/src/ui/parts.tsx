@@ -1,5 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { clock } from '../app/clock';
 import { back, go } from '../app/route';
 import { t } from '../i18n';
 import { Icon, type IconName } from './icons';
@@ -95,6 +96,41 @@ export function useNow(now: () => number, everyMs: number): number {
     return () => clearTimeout(timer);
   }, [everyMs]);
   return value;
+}
+
+/** Seconds by the server's clock. A screen reader hears them once, when there are few. `over` is said when none is left. */
+export function TimeLeft({ until, from, over }: { until: number; from: number; over?: string }): JSX.Element {
+  const now = useNow(clock.now, 1_000);
+  const seconds = Math.max(0, Math.ceil((until - now) / 1_000));
+  useEffect(() => {
+    if (seconds === 10) announce(t('seconds_left', { n: seconds }));
+  }, [seconds]);
+  return (
+    <p class={seconds <= 10 ? 'time-left short' : 'time-left'}>
+      <progress max={Math.max(1, until - from)} value={Math.max(0, until - now)} aria-hidden="true" />
+      <span>{seconds === 0 && over !== undefined ? over : t('seconds_left', { n: seconds })}</span>
+    </p>
+  );
+}
+
+/** How something ended: it fills the screen, and is read out. What to do next are the children. */
+export function Outcome(props: { icon: IconName; kind: string; title: string; text: string; children: ComponentChildren }): JSX.Element {
+  const heading = useHeading(props.title);
+  useEffect(() => announce(props.text), [props.text]);
+  return (
+    <div class="screen request">
+      <main class="middle">
+        <span class={`result ${props.kind}`}>
+          <Icon name={props.icon} />
+        </span>
+        <h1 ref={heading} tabIndex={-1}>
+          {props.title}
+        </h1>
+        <p class="lead">{props.text}</p>
+        <div class="answers">{props.children}</div>
+      </main>
+    </div>
+  );
 }
 
 const said = { current: null as HTMLDivElement | null };

@@ -3,7 +3,6 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Decision } from '../protocol/challenge';
 import type { ClosingState } from '../protocol/messages';
 import { holderOf, holders } from '../app/accounts';
-import { clock } from '../app/clock';
 import { type Problem, type SignIn, answer, checkAll, credentialFor, find, lookUp, report, signIns, waiting } from '../app/requests';
 import { go } from '../app/route';
 import { type Key, t, timeOfDay, visible } from '../i18n';
@@ -11,7 +10,7 @@ import { useWatched } from '../store/state';
 import { available } from '../app/verification';
 import { SetUp } from './confirm';
 import { Icon, type IconName } from './icons';
-import { announce, useHeading, useNow } from './parts';
+import { Outcome, TimeLeft, announce, useHeading } from './parts';
 
 /** Buttons that just appeared, or moved, do not take a tap that was meant for something else. */
 const DEAD_MS = 500;
@@ -221,21 +220,6 @@ function Facts({ signIn }: { signIn: SignIn }): JSX.Element {
   );
 }
 
-/** Seconds by the server's clock. A screen reader hears them once, when there are few. */
-function TimeLeft({ until, from }: { until: number; from: number }): JSX.Element {
-  const now = useNow(clock.now, 1_000);
-  const seconds = Math.max(0, Math.ceil((until - now) / 1_000));
-  useEffect(() => {
-    if (seconds === 10) announce(t('seconds_left', { n: seconds }));
-  }, [seconds]);
-  return (
-    <p class={seconds <= 10 ? 'time-left short' : 'time-left'}>
-      <progress max={Math.max(1, until - from)} value={Math.max(0, until - now)} aria-hidden="true" />
-      <span>{t('seconds_left', { n: seconds })}</span>
-    </p>
-  );
-}
-
 const PROBLEMS: Record<Problem, Key> = {
   unreachable: 'answer_unreachable',
   refused: 'answer_refused',
@@ -364,25 +348,12 @@ function Result(props: {
   children?: JSX.Element | (JSX.Element | false)[];
 }): JSX.Element {
   const { icon, kind, title } = RESULTS[props.state];
-  const heading = useHeading(t(props.title ?? title));
-  useEffect(() => announce(props.text), [props.text]);
   return (
-    <div class="screen request">
-      <main class="middle">
-        <span class={`result ${props.icon === undefined ? kind : 'good'}`}>
-          <Icon name={props.icon ?? icon} />
-        </span>
-        <h1 ref={heading} tabIndex={-1}>
-          {t(props.title ?? title)}
-        </h1>
-        <p class="lead">{props.text}</p>
-        <div class="answers">
-          <button type="button" class={props.alone ? 'button main' : 'answer'} onClick={close}>
-            {t('close')}
-          </button>
-          {props.children}
-        </div>
-      </main>
-    </div>
+    <Outcome icon={props.icon ?? icon} kind={props.icon === undefined ? kind : 'good'} title={t(props.title ?? title)} text={props.text}>
+      <button type="button" class={props.alone ? 'button main' : 'answer'} onClick={close}>
+        {t('close')}
+      </button>
+      {props.children}
+    </Outcome>
   );
 }
