@@ -616,3 +616,23 @@ async fn s102_a_copy_with_a_broken_audit_is_taken_only_by_somebody_who_says_so()
     house.begin(&*store, Before::None, None).await.unwrap();
     assert!(!house.verify(&*store, "checkpoints").await.ok, "it is not made whole by this");
 }
+
+/// A kind of record that is new has to be thought about: whether an administrator must do again what it tells of.
+#[tokio::test]
+async fn what_has_to_be_done_again_is_what_somebody_did_and_no_login() {
+    let house = House::new().await;
+    house.user("alice").await;
+    let copy = house.copy("copy").await;
+    for kind in EventKind::ALL {
+        house.write(*kind, Vec::new(), |_| {}).await;
+    }
+    let (_, report) = house.restored(&copy, house.here(), None).await;
+    for missing in &report.missing {
+        let of_itself = ["login.", "challenge.", "window.", "bypass.", "server.", "backup.", "alert"];
+        assert!(!of_itself.iter().any(|prefix| missing.event.starts_with(prefix)), "{}", missing.event);
+    }
+    let again: Vec<_> = report.missing.iter().map(|missing| missing.event.as_str()).collect();
+    for wanted in ["user.added", "activation.redeemed", "resource.changed", "client.added", "upstream.changed"] {
+        assert!(again.contains(&wanted), "{wanted} in {again:?}");
+    }
+}

@@ -154,6 +154,11 @@ impl Later {
             // Logins, alerts, what ended by the restore, and what the server does by itself.
             EventKind::LoginEnded
             | EventKind::LoginChallenged
+            | EventKind::LoginAskedAgain
+            | EventKind::ChallengeCodeShown
+            | EventKind::ChallengeApproved
+            | EventKind::BypassIssued
+            | EventKind::BypassCancelled
             | EventKind::WindowOpened
             | EventKind::WindowRefused
             | EventKind::WindowClosed
