@@ -43,7 +43,14 @@ pub(crate) struct Seen<'a> {
 impl Seen<'_> {
     /// What should be known, each with what to do.
     pub(crate) fn findings(&self) -> Vec<Finding> {
-        let found = [self.other_secret(), self.no_message_authenticator(), self.waiting(), self.begins_anew()];
+        let found = [
+            self.other_secret(),
+            self.no_message_authenticator(),
+            self.loops(),
+            self.waiting(),
+            self.begins_anew(),
+            self.collides(),
+        ];
         found.into_iter().flatten().map(|text| Finding::note(ABOUT, format!("{}: {text}", self.client.name))).collect()
     }
 
@@ -69,6 +76,17 @@ impl Seen<'_> {
         };
         let taken = || format!("{count} packets without Message-Authenticator were taken, as it is set");
         (count > 0).then(|| if self.client.require_message_authenticator { dropped() } else { taken() })
+    }
+
+    fn loops(&self) -> Option<String> {
+        let count = self.counts.loops;
+        (count > 0).then(|| {
+            format!(
+                "{count} logins that this server had sent on came back to it and were refused. On an NPS that stands on both \
+                 sides: copy the connection request policy that sends logins here, give the copy the condition Client Friendly \
+                 Name = this server and \"Authenticate requests on this server\", and put it above the original"
+            )
+        })
     }
 
     /// A client that asks again too soon or gives up too soon: one of the two is told, the worse first.
@@ -108,6 +126,18 @@ impl Seen<'_> {
                 "the client asked anew for {count} logins that were still waiting, under another identifier. Such a login goes \
                  on three times at most, and without Calling-Station-Id and NAS-Port it is refused as two at once: set its \
                  time-out to more than {answer_by} seconds with one retry, and name this server once"
+            )
+        })
+    }
+
+    /// Where a request says neither where the user sits nor by which port, one that is asked anew looks like two people.
+    fn collides(&self) -> Option<String> {
+        let (count, answer_by) = (self.counts.collided, self.resource.answer_by.as_secs());
+        (count >= ENOUGH).then(|| {
+            format!(
+                "{count} logins were refused because two of one user came at once. If the users know of one only, the client \
+                 asks anew while it waits, as an NPS or a second gateway does: set its time-out to more than {answer_by} \
+                 seconds, and look at the audit for where they came from: `countersign audit list --reason collision`"
             )
         })
     }
@@ -186,6 +216,19 @@ mod tests {
     async fn c110_a_client_that_begins_anew_is_told() {
         let told = said(ClientCounts { begun_anew: 3, ..ClientCounts::default() }, &[], 0, 60).await;
         assert!(told[0].contains("under another identifier") && told[0].contains("more than 60 seconds"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_loop_is_told_with_the_policy_that_ends_it() {
+        let told = said(ClientCounts { loops: 1, ..ClientCounts::default() }, &[], 0, 60).await;
+        assert!(told[0].contains("came back") && told[0].contains("above the original"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn logins_that_collide_are_told() {
+        let told = said(ClientCounts { collided: 3, ..ClientCounts::default() }, &[], 0, 60).await;
+        assert!(told[0].contains("two of one user") && told[0].contains("more than 60 seconds"), "{told:?}");
+        assert!(said(ClientCounts { collided: 2, ..ClientCounts::default() }, &[], 0, 60).await.is_empty());
     }
 
     #[tokio::test]

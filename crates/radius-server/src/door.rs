@@ -295,9 +295,14 @@ impl Door {
         match verdict {
             Verdict::Accept(grant) => self.answer(now, login, Say::Accept(&grant), sockets),
             Verdict::Ask(question) => self.answer(now, login, Say::Challenge(&question), sockets),
-            Verdict::Reject { after_challenge: true, .. } => self.answer(now, login, Say::Reject, sockets),
-            Verdict::Reject { after_challenge: false, .. } => {
-                if let Some(waiting) = self.waiting.get(&login) {
+            Verdict::Reject { after_challenge, reason } => {
+                let Some(waiting) = self.waiting.get(&login) else { return };
+                if reason == Reason::Collision {
+                    waiting.client.counters.collided.count();
+                }
+                if after_challenge {
+                    self.answer(now, login, Say::Reject, sockets);
+                } else {
                     let arrived = waiting.arrivals.first;
                     self.reject_later(login, arrived);
                 }

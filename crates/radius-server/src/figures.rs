@@ -111,6 +111,8 @@ counters! {
         duplicates,
         /// Logins that the client began anew under another identifier while they waited.
         begun_anew,
+        /// Logins that were refused as two at once.
+        collided,
         /// Logins whose client fell silent before there was an answer.
         given_up,
         /// Replays.
