@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn one_step_either_way_is_found_and_no_more() {
+    fn c084_one_step_either_way_is_found_and_no_more() {
         let seed = TotpSeed::from_secret(Secret::new(RFC.to_vec()));
         let now = Timestamp::from_seconds(1_800_000_000);
         for off in [-2_i64, -1, 0, 1, 2] {
