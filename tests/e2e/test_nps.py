@@ -227,13 +227,14 @@ def test_s41_a_request_that_was_altered_is_met_with_silence(attacked, alice, beg
         lambda packet: packet[:4] + bytes(16) + packet[20:],
         lambda packet: packet[:1] + bytes([packet[1] ^ 1]) + packet[2:],
     ]  # fmt: skip
-    for change in changes:
-        attacked.on_request = lambda packet, change=change: [change(packet)]
+    # In the order of the packets, whenever the man gets to them; what comes behind them passes.
+    left = list(changes)
+    attacked.on_request = lambda packet: [left.pop(0)(packet) if left else packet]
+    for _ in changes:
         attacked.nps.send(attacked.nps.request(ALICE))
-    attacked.pass_all()
     status = attacked.nps.packet(code=STATUS_SERVER)
     assert attacked.nps.exchange(status, 5).code == ACCESS_ACCEPT, "and no other answer came before"
-    assert not began(), "nothing was begun"
+    assert not left and not began(), "nothing was begun"
 
 
 def test_s40_a_reply_that_was_altered_shows(attacked, resource, alice):
