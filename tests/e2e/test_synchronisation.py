@@ -121,20 +121,20 @@ def test_c089_who_is_renamed_and_moved_keeps_the_phone_and_a_new_person_gets_non
     device, before = phone("sync2"), users(server, "staff")["sync2"]["id"]
     dc.run(
         "ldif",
-        f"dn: CN=sync2,{OU}\nchangetype: moddn\nnewrdn: CN=married\ndeleteoldrdn: 1\nnewsuperior: OU=Inner,{OU}\n\n"
-        + changed(f"CN=married,OU=Inner,{OU}", "sAMAccountName: married", "displayName: Married"),
+        f"dn: CN=sync2,{OU}\nchangetype: moddn\nnewrdn: CN=wedded\ndeleteoldrdn: 1\nnewsuperior: OU=Inner,{OU}\n\n"
+        + changed(f"CN=wedded,OU=Inner,{OU}", "sAMAccountName: wedded", "displayName: Wedded"),
     )
     dc.run("ldif", person("sync2"))
     done = sync(server, "staff")
-    assert kinds(done) == {"married": "rename", "sync2": "add"}
+    assert kinds(done) == {"wedded": "rename", "sync2": "add"}
     here = users(server, "staff")
-    assert (here["married"]["id"], here["married"]["devices"], here["married"]["display_name"]) == (before, 1, "Married")
+    assert (here["wedded"]["id"], here["wedded"]["devices"], here["wedded"]["display_name"]) == (before, 1, "Wedded")
     assert (here["sync2"]["id"] != before, here["sync2"]["devices"]) == (True, 0)
-    process = host.radclient("married", PASSWORD)
+    process = host.radclient("wedded", PASSWORD)
     device.answer("verify")
     assert "Received Access-Accept" in finished(process).out
     # Into the place of those who do not come in: who is here stays.
-    dc.run("ldif", f"dn: CN=married,OU=Inner,{OU}\nchangetype: moddn\nnewrdn: CN=married\ndeleteoldrdn: 1\nnewsuperior: OU=Service,{OU}\n\n")
+    dc.run("ldif", f"dn: CN=wedded,OU=Inner,{OU}\nchangetype: moddn\nnewrdn: CN=wedded\ndeleteoldrdn: 1\nnewsuperior: OU=Service,{OU}\n\n")
     assert sync(server, "staff", "--full")["changes"] == []
 
 
