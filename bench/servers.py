@@ -283,7 +283,7 @@ class Countersign(Server):
 
     def wait_ready(self):
         for _ in range(600):
-            if (self.directory / "admin.sock").exists() and self.run("status", check=False):
+            if (self.directory / "admin.sock").exists() and self.run("resource", "list", check=False):
                 return
             if self.process.poll() is not None:
                 break

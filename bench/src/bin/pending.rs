@@ -80,7 +80,7 @@ impl Server {
         command.arg("--data").arg(&self.data).arg("serve").stderr(log.try_clone()?).stdout(log);
         self.child = Some(command.spawn()?);
         for _ in 0..600 {
-            if self.run(&["status"], "").is_ok() {
+            if self.run(&["resource", "list"], "").is_ok() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));
