@@ -72,7 +72,7 @@ const DEFAULT: &str = r##"# countersign: what the server needs to start. Users, 
 # Of these, logins of one RADIUS client.
 # logins_per_client = 500
 
-# Users kept in memory after they have logged on, about a kilobyte each; others are read from the database.
+# Users kept in memory after they have logged on, about two kilobytes each; others are read from the database.
 # cached_users = 100000
 
 [admin]
