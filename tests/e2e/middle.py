@@ -61,9 +61,6 @@ class Middle:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def pass_all(self) -> None:
-        self.on_request = self.on_reply = lambda packet: [packet]
-
     def send_request(self, packet: bytes) -> None:
         """To the server, once more or anew, from where the last client's packets come."""
         list(self._backs.values())[-1].sendto(packet, self.server)
