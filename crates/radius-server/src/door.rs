@@ -23,7 +23,8 @@ use crate::{
     patience::Arrivals,
     reply,
     request::{self, Reading},
-    socket::{Datagram, Socket},
+    socket::Datagram,
+    ways::Ways,
 };
 
 /// A reject that nobody was asked about leaves so long after its request came in.
@@ -48,7 +49,6 @@ pub(crate) struct Door {
     complaints: Complaints,
     replays: HashMap<ClientId, ReplayRecords>,
     started: Instant,
-    names: Vec<LocalSocket>,
 }
 
 /// What is needed to answer a login.
@@ -84,7 +84,6 @@ impl Door {
         figures: Arc<Figures>,
         (limits, mark): (Limits, ProxyMark),
         resources: &ResourceTable,
-        sockets: usize,
     ) -> Self {
         Self {
             clients: Clients::new(resources, &figures),
@@ -97,7 +96,6 @@ impl Door {
             complaints: Complaints::default(),
             replays: HashMap::new(),
             started: Instant::now(),
-            names: (0..).take(sockets).map(LocalSocket).collect(),
         }
     }
 
@@ -113,7 +111,7 @@ impl Door {
     }
 
     /// A datagram came in.
-    pub(crate) fn datagram(&mut self, now: Instant, socket: usize, datagram: Datagram<'_>, sockets: &[Socket]) {
+    pub(crate) fn datagram(&mut self, now: Instant, way: LocalSocket, datagram: Datagram<'_>, ways: &Ways) {
         let all = &self.figures.all;
         all.packets.count();
         let source = datagram.source.ip();
@@ -146,9 +144,8 @@ impl Door {
             all.status_server.count();
             // All other attributes are ignored, Proxy-State too (RFC 5997 section 3).
             let kernel = request::kernel(&packet, false);
-            if let (Some(reply), Some(socket)) = (reply::bare(Code::AccessAccept, &kernel, client), sockets.get(socket))
-            {
-                self.send(now, socket, datagram.source, datagram.asked, &reply);
+            if let Some(reply) = reply::bare(Code::AccessAccept, &kernel, client) {
+                self.send(now, way, (datagram.source, datagram.asked), &reply, ways);
             }
             return;
         }
@@ -158,7 +155,7 @@ impl Door {
             return;
         }
         let client = Arc::clone(client);
-        self.access_request(now, socket, datagram, &packet, &client, sockets);
+        self.access_request(now, way, datagram, &packet, &client, ways);
     }
 
     fn count_refused(&self, client: &Client, fault: RequestError) {
@@ -186,15 +183,14 @@ impl Door {
     fn access_request(
         &mut self,
         now: Instant,
-        socket: usize,
+        way: LocalSocket,
         datagram: Datagram<'_>,
         packet: &PacketView<'_>,
         client: &Arc<Client>,
-        sockets: &[Socket],
+        ways: &Ways,
     ) {
-        let Some(local) = self.names.get(socket).copied() else { return };
-        let key =
-            TransactionKey { client: client.id(), source: datagram.source, local, identifier: packet.identifier() };
+        let (source, identifier) = (datagram.source, packet.identifier());
+        let key = TransactionKey { client: client.id(), source, local: way, identifier };
         let since_start = self.since_start(now);
         let desk = &self.desk;
         let all = &self.figures.all;
@@ -211,7 +207,7 @@ impl Door {
                 let waiting = Waiting { client: Arc::clone(client), kernel, asked, arrivals: Arrivals::new(now) };
                 self.waiting.insert(ticket, waiting);
                 if let Some(tag) = self.mark.find(packet) {
-                    self.came_back(now, ticket, tag, packet, client, sockets);
+                    self.came_back(now, ticket, tag, packet, client, ways);
                     return;
                 }
                 match request::read(packet, client, datagram.source.ip(), ticket) {
@@ -234,9 +230,7 @@ impl Door {
             }
             Received::Cached(reply) => {
                 all.cached_resent.count();
-                if let Some(socket) = sockets.get(socket) {
-                    self.send(now, socket, datagram.source, datagram.asked, &reply);
-                }
+                self.send(now, way, (datagram.source, datagram.asked), &reply, ways);
             }
             Received::Replay => {
                 all.replays.count();
@@ -261,14 +255,14 @@ impl Door {
         ProxyTag(tag): ProxyTag,
         packet: &PacketView<'_>,
         client: &Client,
-        sockets: &[Socket],
+        ways: &Ways,
     ) {
         self.figures.all.loops.count();
         client.counters.loops.count();
         self.desk.looped(tag);
         let outcome = (LoginResult::Reject, Reason::Loop, None);
         self.desk.record(request::record(packet, client, Some(login), self.desk.clock().now(), outcome));
-        self.answer(now, login, Say::Reject, sockets);
+        self.answer(now, login, Say::Reject, ways);
     }
 
     /// Records a replay; of a flood of them only the first of each minute, with the number of the others.
@@ -290,18 +284,18 @@ impl Door {
     }
 
     /// The desk has decided.
-    pub(crate) fn verdict(&mut self, now: Instant, verdict: DoorVerdict, sockets: &[Socket]) {
+    pub(crate) fn verdict(&mut self, now: Instant, verdict: DoorVerdict, ways: &Ways) {
         let DoorVerdict { login, verdict } = verdict;
         match verdict {
-            Verdict::Accept(grant) => self.answer(now, login, Say::Accept(&grant), sockets),
-            Verdict::Ask(question) => self.answer(now, login, Say::Challenge(&question), sockets),
+            Verdict::Accept(grant) => self.answer(now, login, Say::Accept(&grant), ways),
+            Verdict::Ask(question) => self.answer(now, login, Say::Challenge(&question), ways),
             Verdict::Reject { after_challenge, reason } => {
                 let Some(waiting) = self.waiting.get(&login) else { return };
                 if reason == Reason::Collision {
                     waiting.client.counters.collided.count();
                 }
                 if after_challenge {
-                    self.answer(now, login, Say::Reject, sockets);
+                    self.answer(now, login, Say::Reject, ways);
                 } else {
                     let arrived = waiting.arrivals.first;
                     self.reject_later(login, arrived);
@@ -330,12 +324,12 @@ impl Door {
     }
 
     /// Time has passed.
-    pub(crate) fn tick(&mut self, now: Instant, sockets: &[Socket]) {
+    pub(crate) fn tick(&mut self, now: Instant, ways: &Ways) {
         while let Some(Reverse((due, login))) = self.rejects.peek().copied()
             && due <= now
         {
             self.rejects.pop();
-            self.answer(now, login, Say::Reject, sockets);
+            self.answer(now, login, Say::Reject, ways);
         }
         for login in self.table.expire(self.since_start(now)) {
             self.waiting.remove(&login);
@@ -361,7 +355,7 @@ impl Door {
 
     /// Sends the reply to a login, if it still waits for one, and keeps it for retransmissions: an Access-Accept with
     /// what is granted, an Access-Reject where nothing is.
-    fn answer(&mut self, now: Instant, login: LoginId, say: Say<'_>, sockets: &[Socket]) {
+    fn answer(&mut self, now: Instant, login: LoginId, say: Say<'_>, ways: &Ways) {
         let Some(waiting) = self.waiting.remove(&login) else { return };
         let Waiting { kernel, client, .. } = &waiting;
         let (code, reply) = match say {
@@ -376,14 +370,19 @@ impl Door {
             Code::AccessChallenge => self.figures.all.challenges.count(),
             _ => self.figures.all.rejects.count(),
         }
-        let socket = self.names.iter().position(|name| *name == key.local).and_then(|index| sockets.get(index));
-        if let Some(socket) = socket {
-            self.send(now, socket, key.source, waiting.asked, &reply);
-        }
+        self.send(now, key.local, (key.source, waiting.asked), &reply, ways);
     }
 
-    fn send(&mut self, now: Instant, socket: &Socket, to: SocketAddr, asked: Option<IpAddr>, reply: &[u8]) {
-        if let Err(fault) = socket.send(to, asked, reply) {
+    /// To somebody, from the address that he asked.
+    fn send(
+        &mut self,
+        now: Instant,
+        way: LocalSocket,
+        (to, asked): (SocketAddr, Option<IpAddr>),
+        reply: &Arc<[u8]>,
+        ways: &Ways,
+    ) {
+        if let Err(fault) = ways.send(way, to, asked, reply) {
             self.figures.all.unsent.count();
             self.complaints.unsent(now, to.ip(), &fault);
         }
@@ -396,35 +395,33 @@ mod tests {
     use countersign_testkit::{Ask, Nas, NewResource, Site};
 
     use super::*;
+    use crate::socket::Socket;
 
     #[tokio::test]
     async fn s52_a_reject_is_due_by_its_arrival_however_long_the_checks_took() {
         let site = Site::open(1).await;
         site.resource(NewResource::default()).await;
-        let sockets = [Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap()];
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local();
+        let ways = Ways::new(vec![socket]);
         let resources = Arc::clone(&site.desk.resources().borrow());
-        let mut door = Door::new(
-            Arc::clone(&site.desk),
-            Arc::default(),
-            (Limits::default(), ProxyMark::new([7; 16])),
-            &resources,
-            1,
-        );
-        let mut nas = Nas::new(sockets[0].local(), NewResource::default().secret, 1).await;
+        let mut door =
+            Door::new(Arc::clone(&site.desk), Arc::default(), (Limits::default(), ProxyMark::new([7; 16])), &resources);
+        let mut nas = Nas::new(address, NewResource::default().secret, 1).await;
         let source = "127.0.0.1:50000".parse().unwrap();
         let arrived = Instant::now();
         for checking in [0, 700, 1100].map(Duration::from_millis) {
             let packet = nas.pack(&Ask::login("alice"));
             let datagram = Datagram { octets: &packet.octets, source, asked: None };
-            door.datagram(arrived, 0, datagram, &sockets);
+            door.datagram(arrived, LocalSocket(0), datagram, &ways);
             let login = *door.waiting.keys().next().unwrap();
             let verdict = Verdict::Reject { reason: Reason::PasswordWrong, after_challenge: false };
-            door.verdict(arrived + checking, DoorVerdict { login, verdict }, &sockets);
+            door.verdict(arrived + checking, DoorVerdict { login, verdict }, &ways);
             let due = door.rejects.peek().unwrap().0.0.duration_since(arrived);
             assert!((Duration::from_secs(1)..=Duration::from_millis(1250)).contains(&due), "{due:?}");
-            door.tick(arrived + Duration::from_millis(999), &sockets);
+            door.tick(arrived + Duration::from_millis(999), &ways);
             assert_eq!(door.waiting.len(), 1, "not before");
-            door.tick(arrived + Duration::from_millis(1250), &sockets);
+            door.tick(arrived + Duration::from_millis(1250), &ways);
             assert!(door.waiting.is_empty() && door.rejects.is_empty());
         }
         assert_eq!(door.figures.counts().rejects, 3);
@@ -433,27 +430,24 @@ mod tests {
     async fn c111_how_a_client_waits_shows_in_its_retransmissions() {
         let site = Site::open(2).await;
         let (_, client) = site.resource(NewResource::default()).await;
-        let sockets = [Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap()];
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local();
+        let ways = Ways::new(vec![socket]);
         let resources = Arc::clone(&site.desk.resources().borrow());
-        let mut door = Door::new(
-            Arc::clone(&site.desk),
-            Arc::default(),
-            (Limits::default(), ProxyMark::new([7; 16])),
-            &resources,
-            1,
-        );
-        let mut nas = Nas::new(sockets[0].local(), NewResource::default().secret, 1).await;
+        let mut door =
+            Door::new(Arc::clone(&site.desk), Arc::default(), (Limits::default(), ProxyMark::new([7; 16])), &resources);
+        let mut nas = Nas::new(address, NewResource::default().secret, 1).await;
         let source = "127.0.0.1:50000".parse().unwrap();
         let start = Instant::now();
         for (reason, expected) in [(Reason::Cancelled, (1, 0, 12)), (Reason::Superseded, (1, 1, 12))] {
             let packet = nas.pack(&Ask::login("alice"));
             for seconds in [0, 3, 6, 9] {
                 let datagram = Datagram { octets: &packet.octets, source, asked: None };
-                door.datagram(start + Duration::from_secs(seconds), 0, datagram, &sockets);
+                door.datagram(start + Duration::from_secs(seconds), LocalSocket(0), datagram, &ways);
             }
             let login = *door.waiting.keys().next().unwrap();
             let verdict = Verdict::Unanswered { reason };
-            door.verdict(start + Duration::from_secs(20), DoorVerdict { login, verdict }, &sockets);
+            door.verdict(start + Duration::from_secs(20), DoorVerdict { login, verdict }, &ways);
             let (counts, waits) = (door.figures.client(client), door.figures.waits(client));
             assert_eq!((counts.given_up, counts.begun_anew, waits.longest.as_secs()), expected);
             assert_eq!(waits.interval(), Some(Duration::from_secs(3)));

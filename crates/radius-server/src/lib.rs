@@ -23,6 +23,7 @@ mod reply;
 mod request;
 mod server;
 mod socket;
+mod ways;
 
 pub use countersign_radius::{Limits, upstream::ProxyMark};
 pub use figures::{ClientCounts, Counts, Figures};

@@ -1,11 +1,11 @@
 //! Binding and running.
 
-use core::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use core::{future::poll_fn, pin::pin, time::Duration};
 use std::{io, net::SocketAddr, sync::Arc};
 
 use countersign_desk::{Desk, DoorVerdict};
 use countersign_domain::Door as Kind;
-use countersign_radius::{Limits, upstream::ProxyMark};
+use countersign_radius::{Limits, LocalSocket, upstream::ProxyMark};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, sleep, sleep_until},
@@ -17,6 +17,7 @@ use crate::{
     door::Door,
     figures::Figures,
     socket::{Batch, Socket},
+    ways::Ways,
 };
 
 /// Verdicts taken at once.
@@ -154,8 +155,9 @@ impl RadiusServer {
         let Self { sockets, limits, mark, desk, figures, mut verdicts } = self;
         let mut resources = desk.resources();
         let table = Arc::clone(&resources.borrow_and_update());
-        let mut door = Door::new(desk, figures, (limits, mark), &table, sockets.len());
-        for socket in &sockets {
+        let ways = Ways::new(sockets);
+        let mut door = Door::new(desk, figures, (limits, mark), &table);
+        for socket in ways.sockets() {
             info!(radius.address = %socket.local(), "listening for RADIUS");
         }
         let mut batch = Batch::new();
@@ -168,17 +170,8 @@ impl RadiusServer {
             if let Some(due) = due.filter(|due| *due != timer.deadline()) {
                 timer.as_mut().reset(due);
             }
-            let readable = poll_fn(|context| {
-                for step in 0..sockets.len() {
-                    // Another socket is asked first each time, so that none starves.
-                    let index = turn.wrapping_add(step) % sockets.len().max(1);
-                    let Some(socket) = sockets.get(index) else { continue };
-                    if let Poll::Ready(ready) = socket.poll_readable(context) {
-                        return Poll::Ready((index, ready));
-                    }
-                }
-                Poll::Pending
-            });
+            // Another one is asked first each time, so that none starves.
+            let readable = poll_fn(|context| ways.poll_readable(turn, context));
             tokio::select! {
                 biased;
                 () = &mut cancelled => break,
@@ -189,7 +182,7 @@ impl RadiusServer {
                     }
                     let now = Instant::now();
                     for verdict in arrived.drain(..) {
-                        door.verdict(now, verdict, &sockets);
+                        door.verdict(now, verdict, &ways);
                     }
                 }
                 Ok(()) = resources.changed() => {
@@ -197,12 +190,13 @@ impl RadiusServer {
                     door.resources_changed(&table);
                 }
                 () = &mut timer => {
-                    door.tick(Instant::now(), &sockets);
+                    door.tick(Instant::now(), &ways);
                     timer.as_mut().reset(Instant::now() + IDLE);
                 }
                 (index, ready) = readable => {
                     turn = index.wrapping_add(1);
-                    let Some(socket) = sockets.get(index) else { continue };
+                    let way = LocalSocket(u64::try_from(index).unwrap_or(u64::MAX));
+                    let Some(socket) = ways.socket(way) else { continue };
                     if let Err(fault) = ready.and_then(|()| socket.receive(&mut batch)) {
                         error!(radius.address = %socket.local(), error = %fault, "a RADIUS socket does not receive");
                         sleep(REST).await;
@@ -210,7 +204,7 @@ impl RadiusServer {
                     }
                     let now = Instant::now();
                     for datagram in batch.datagrams() {
-                        door.datagram(now, index, datagram, &sockets);
+                        door.datagram(now, way, datagram, &ways);
                     }
                 }
             }
@@ -218,7 +212,7 @@ impl RadiusServer {
         verdicts.close();
         let now = Instant::now();
         while let Ok(verdict) = verdicts.try_recv() {
-            door.verdict(now, verdict, &sockets);
+            door.verdict(now, verdict, &ways);
         }
     }
 }

@@ -255,7 +255,7 @@ fn key(operation: u8, argument: u8) -> TransactionKey<u8> {
     TransactionKey {
         client: operation >> 3 & 3,
         source: SocketAddr::from((Ipv4Addr::LOCALHOST, 1024 + u16::from(operation >> 5 & 1))),
-        local: LocalSocket(u32::from(operation >> 6 & 1)),
+        local: LocalSocket(u64::from(operation >> 6 & 1)),
         identifier: Identifier(argument & 3),
     }
 }

@@ -12,9 +12,10 @@ use crate::{Authenticator, Identifier};
 mod fair;
 use fair::FairQueue;
 
-/// Names one of the server's receiving sockets. A reply leaves from where its request came in.
+/// Names one of the server's receiving sockets, or a connection of a client; no name is used twice. A reply leaves from where
+/// its request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LocalSocket(pub u32);
+pub struct LocalSocket(pub u64);
 
 /// What tells requests of one moment apart, beside the Request Authenticator (RFC 5080 section 2.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
