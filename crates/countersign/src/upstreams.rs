@@ -163,6 +163,7 @@ impl Upstreams for Forwarders {
             Outcome::NoAnswer(fault) => {
                 let word = match fault {
                     NoAnswer::Silent | NoAnswer::Loop => "upstream_silent",
+                    NoAnswer::NoServer => "no_upstream",
                     NoAnswer::Full => "upstream_full",
                     NoAnswer::TooLong => "request_too_long",
                     NoAnswer::ProtocolError => "upstream_protocol_error",

@@ -18,6 +18,7 @@ mod attribute;
 mod authenticator;
 mod credential;
 pub mod dictionary;
+mod eap;
 mod encode;
 mod matching;
 mod named;
@@ -37,6 +38,7 @@ pub use attribute::{
 };
 pub use authenticator::MessageAuthenticator;
 pub use credential::{Credential, CredentialError, chap_matches};
+pub use eap::{EapCode, EapError, EapMessage};
 pub use encode::{EncodeError, encode_reply, encode_request};
 pub use matching::{RequestTest, RequestTestError};
 pub use named::{NamedAttribute, NamedError, ValueFault, describe, reply_attributes};

@@ -3,6 +3,7 @@
 //! Each function takes what a fuzzer makes up and panics where a law is broken. The fuzz targets call them, and the
 //! test `fuzz_regression` calls them for every file under `testdata/fuzz_regression/<name of the function>/`.
 
+mod eap;
 mod upstream;
 
 use core::time::Duration;
@@ -17,6 +18,7 @@ use crate::{
     encode_reply, encode_request, limits, verify_reply, verify_request,
 };
 
+pub use eap::eap_message;
 pub use upstream::{upstream_reply, upstream_table};
 
 /// A datagram as it comes from the network.

@@ -1,6 +1,7 @@
 //! Tests, by part. Names begin with the statement of the threat model or the field case that they prove.
 
 mod credentials;
+mod eap;
 mod laws;
 mod matching;
 mod named;

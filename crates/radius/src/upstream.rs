@@ -305,14 +305,16 @@ impl<T: Copy> UpstreamTable<T> {
     fn ask_next(&mut self, now: Duration, serial: u64, random: Random<'_>) -> Result<(), NoAnswer> {
         let Some(pending) = self.pending.get_mut(&serial) else { return Err(NoAnswer::Silent) };
         let asked = |at: &usize| pending.attempts.iter().any(|attempt| attempt.server == *at);
-        let mut candidates: Vec<usize> = (0..self.servers.len()).filter(|at| !asked(at)).collect();
+        let may = |at: &usize| self.servers.get(*at).is_some_and(|server| pending.forward.may_go_to(server.address));
+        let mut candidates: Vec<usize> = (0..self.servers.len()).filter(|at| !asked(at) && may(at)).collect();
         let timing = &self.timing;
         let mut turn = |at: &usize| self.servers.get_mut(*at).is_some_and(|s| s.health.take_turn(now, timing));
         if let Some(first) = candidates.iter().position(&mut turn) {
             let server = candidates.remove(first);
             candidates.insert(0, server);
         }
-        let mut fault = NoAnswer::Silent;
+        let nobody = candidates.is_empty() && pending.attempts.is_empty();
+        let mut fault = if nobody { NoAnswer::NoServer } else { NoAnswer::Silent };
         for (tried, &at) in candidates.iter().enumerate() {
             let Some(server) = self.servers.get_mut(at) else { continue };
             let attempt = pending.attempts.len();

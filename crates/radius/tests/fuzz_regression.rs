@@ -55,3 +55,10 @@ fn s108_upstream_table() {
     assert!(replayed > 0, "the folder is empty");
     assert_eq!(broken, [""; 0]);
 }
+
+#[test]
+fn c050_c075_eap_message() {
+    let (replayed, broken) = replay("eap_message", oracles::eap_message).expect("the folder is there");
+    assert!(replayed > 0, "the folder is empty");
+    assert_eq!(broken, [""; 0]);
+}

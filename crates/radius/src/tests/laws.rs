@@ -122,6 +122,16 @@ proptest! {
     }
 
     #[test]
+    fn c050_c075_laws_of_eap(octets in vec(any::<u8>(), 0..1200)) {
+        oracles::eap_message(&octets);
+    }
+
+    #[test]
+    fn c050_c075_laws_of_eap_in_attributes(octets in packet()) {
+        oracles::eap_message(octets.get(20..).unwrap_or_default());
+    }
+
+    #[test]
     fn s108_each_request_ends_once_by_its_deadline(operations in vec(any::<u8>(), 0..300)) {
         oracles::upstream_table(&operations);
     }

@@ -1,7 +1,7 @@
 //! What a proxy sends on: the attributes of a request, each in its place (RFC 2865 section 2.3).
 
 use core::fmt;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -80,6 +80,7 @@ pub fn forwarded(packet: &PacketView<'_>) -> Result<Vec<u8>, EncodeError> {
 pub struct Forward {
     attributes: Arc<[u8]>,
     password: Option<Zeroizing<Vec<u8>>>,
+    only: Option<SocketAddr>,
 }
 
 impl Forward {
@@ -87,7 +88,18 @@ impl Forward {
     /// an empty one, User-Password is left out: an empty password is never sent.
     pub fn new(attributes: Arc<[u8]>, password: Option<&[u8]>) -> Self {
         let password = password.filter(|password| !password.is_empty());
-        Self { attributes, password: password.map(|password| Zeroizing::new(password.to_vec())) }
+        Self { attributes, password: password.map(|password| Zeroizing::new(password.to_vec())), only: None }
+    }
+
+    /// To be sent to the server at this address and to no other: it belongs to a talk with that one (RFC 2865 section 5.24).
+    #[must_use]
+    pub const fn only_to(mut self, server: SocketAddr) -> Self {
+        self.only = Some(server);
+        self
+    }
+
+    pub(super) fn may_go_to(&self, server: SocketAddr) -> bool {
+        self.only.is_none_or(|only| only == server)
     }
 
     /// The packet for one server, our Proxy-State last (RFC 2865 section 5.33).

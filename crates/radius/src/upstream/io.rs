@@ -138,6 +138,9 @@ pub enum NoAnswer {
     /// Nothing came that is believed.
     #[error("no server answered in time")]
     Silent,
+    /// There is no server that may be asked.
+    #[error("there is no such server any more")]
+    NoServer,
     /// All source ports and identifiers are taken.
     #[error("too many requests are waiting for an answer")]
     Full,

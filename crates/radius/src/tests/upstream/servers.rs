@@ -269,7 +269,7 @@ fn c023_a_challenge_is_an_answer_of_a_server_that_is_alive() {
 fn without_servers_there_is_no_answer() {
     let mut world = World::new(0);
     world.request(1, 10.0);
-    assert_eq!(world.outcome(), Outcome::NoAnswer(NoAnswer::Silent));
+    assert_eq!(world.outcome(), Outcome::NoAnswer(NoAnswer::NoServer));
 }
 
 #[test]
@@ -310,4 +310,37 @@ fn a_reject_of_a_request_that_came_back_to_us_is_a_loop_and_no_wrong_password() 
     assert!(world.table.looped(ProxyMark::new(MARK).find(&PacketView::parse(&sent.1).unwrap()).unwrap()));
     assert_eq!(world.answer(Code::AccessAccept, &sent), Ok(()));
     assert!(matches!(world.outcome(), Outcome::Accept(_)));
+}
+
+#[test]
+fn s51_what_belongs_to_one_server_goes_to_no_other() {
+    let mut world = World::without_status(2);
+    let (now, deadline) = (world.now, world.now + seconds(20.0));
+    let ask = |world: &mut World, server| {
+        let forward = login().only_to(server);
+        world.with_random(|table, random| table.request(now, 1, forward, deadline, random));
+    };
+    ask(&mut world, address(1));
+    let first = world.one();
+    assert_eq!(first.0.server, 1, "the second, though the first is there");
+    world.to(21.9);
+    let again = world.asked();
+    assert!(!again.is_empty() && again.iter().all(|server| *server == 1), "{again:?}");
+    world.to(22.2);
+    assert_eq!(world.outcome(), Outcome::NoAnswer(NoAnswer::Silent));
+    assert_eq!(world.answer(Code::AccessAccept, &first), Err(ReplyFault::NotAwaited));
+    // Nor where the server says that it will not.
+    let (now, deadline) = (world.now, world.now + seconds(20.0));
+    world.with_random(|table, random| table.request(now, 2, login().only_to(address(1)), deadline, random));
+    let sent = world.one();
+    assert_eq!(world.answer(Code::ProtocolError, &sent), Ok(()));
+    assert_eq!((world.outcome(), world.asked()), (Outcome::NoAnswer(NoAnswer::ProtocolError), vec![]));
+}
+
+#[test]
+fn s51_a_server_that_is_not_there_any_more_is_asked_nothing() {
+    let mut world = World::without_status(2);
+    let (now, deadline) = (world.now, world.now + seconds(20.0));
+    world.with_random(|table, random| table.request(now, 1, login().only_to(address(7)), deadline, random));
+    assert_eq!((world.outcome(), world.asked()), (Outcome::NoAnswer(NoAnswer::NoServer), vec![]));
 }
