@@ -49,17 +49,11 @@ impl UserPassword {
     /// # Errors
     /// [`PasswordError::HiddenLength`] where the value is not 16 to 128 octets in whole blocks.
     pub fn unhide(hidden: &[u8], secret: &SharedSecret, request: &Authenticator) -> Result<Self, PasswordError> {
-        let (blocks, rest) = hidden.as_chunks::<BLOCK>();
-        if blocks.is_empty() || !rest.is_empty() || hidden.len() > LONGEST {
+        if hidden.is_empty() || !hidden.len().is_multiple_of(BLOCK) || hidden.len() > LONGEST {
             return Err(PasswordError::HiddenLength(hidden.len()));
         }
-        let mut octets = Zeroizing::new(Vec::with_capacity(hidden.len()));
-        let mut before = request.octets();
-        for block in blocks {
-            let mask = Zeroizing::new(secret.md5_of_secret_and(before));
-            octets.extend(block.iter().zip(mask.iter()).map(|(cipher, mask)| cipher ^ mask));
-            before = block;
-        }
+        let mut octets = Zeroizing::new(hidden.to_vec());
+        secret.uncover(request.octets(), &mut octets);
         let length = octets.iter().rposition(|octet| *octet != 0).map_or(0, |last| last.saturating_add(1));
         octets.truncate(length);
         let form = match octets.iter().position(|octet| *octet == 0) {
@@ -80,20 +74,12 @@ impl UserPassword {
         if password.len() > LONGEST {
             return Err(PasswordError::TooLong(password.len()));
         }
+        let blocks = password.len().div_ceil(BLOCK).max(1);
         let mut hidden = Vec::with_capacity(LONGEST);
-        let mut before = *request.octets();
-        let mut rest = password;
-        loop {
-            let (part, after) = rest.split_at_checked(BLOCK).unwrap_or((rest, &[]));
-            let mut block = secret.md5_of_secret_and(&before);
-            block.iter_mut().zip(part).for_each(|(mask, plain)| *mask ^= plain);
-            hidden.extend_from_slice(&block);
-            before = block;
-            rest = after;
-            if rest.is_empty() {
-                return Ok(hidden);
-            }
-        }
+        hidden.extend_from_slice(password);
+        hidden.resize(blocks.saturating_mul(BLOCK), 0);
+        secret.cover(request.octets(), &mut hidden);
+        Ok(hidden)
     }
 
     /// The octets, without padding. They need not be UTF-8.

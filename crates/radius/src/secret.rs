@@ -179,6 +179,26 @@ impl SharedSecret {
         self.prefix.clone().chain_update(octets).finalize().into()
     }
 
+    /// Encrypts in place, 16 octets at a time: the first with MD5 of the secret and a seed, each further ones with MD5 of the
+    /// secret and the encrypted ones before (RFC 2865 section 5.2, RFC 2548 section 2.4.2).
+    pub(crate) fn cover(&self, seed: &[u8], octets: &mut [u8]) {
+        let mut mask = Zeroizing::new(self.md5_of_secret_and(seed));
+        for block in octets.chunks_mut(mask.len()) {
+            block.iter_mut().zip(mask.iter()).for_each(|(octet, mask)| *octet ^= mask);
+            *mask = self.md5_of_secret_and(block);
+        }
+    }
+
+    /// What [`SharedSecret::cover`] has encrypted, in plain again, in place.
+    pub(crate) fn uncover(&self, seed: &[u8], octets: &mut [u8]) {
+        let mut mask = Zeroizing::new(self.md5_of_secret_and(seed));
+        for block in octets.chunks_mut(mask.len()) {
+            let next = self.md5_of_secret_and(block);
+            block.iter_mut().zip(mask.iter()).for_each(|(octet, mask)| *octet ^= mask);
+            *mask = next;
+        }
+    }
+
     /// Response Authenticator: MD5 over the packet with the Request Authenticator in its place, then the secret
     /// (RFC 2865 section 3).
     pub(crate) fn response_authenticator(&self, head: &[u8], request: &[u8; 16], attributes: &[u8]) -> [u8; 16] {
