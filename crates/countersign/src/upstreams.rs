@@ -11,8 +11,10 @@ use std::{
 use async_trait::async_trait;
 use countersign_api::admin::upstreams::{END_OF_LOOP, TrialLogin, UpstreamServerView, UpstreamStep};
 use countersign_desk::{SentOn, Trouble, UpstreamAnswer, UpstreamTable, Upstreams};
-use countersign_domain::{Entropy, HostileText, Secret, Seldom, Upstream, UpstreamId, UpstreamServer};
-use countersign_radius::{AttributeList, AttributeType, SharedSecret};
+use countersign_domain::{
+    Entropy, HostileText, Secret, Seldom, Upstream, UpstreamAttributes, UpstreamId, UpstreamServer,
+};
+use countersign_radius::{AttributeType, SharedSecret};
 use countersign_radius_client::{
     Answer, Client, Forward, NoAnswer, Outcome, ProxyMark, ProxyTag, ServerState, UpstreamServer as Server,
     trial::{self, Question},
@@ -79,8 +81,8 @@ impl Forwarders {
             warn!(
                 upstream.name = made.as_it_was.name,
                 times,
-                "{} attributes of an Access-Accept of upstream {} are encrypted for us alone (keys such as MS-MPPE-Send-Key, or \
-                 Tunnel-Password) and were left out: a client that needs them cannot log on through here",
+                "{} attributes of an Access-Accept of upstream {} are encrypted for us in a way that is not known, or malformed, \
+                 and were left out: a client that needs them cannot log on through here",
                 answer.relayed.left_out,
                 made.as_it_was.name
             );
@@ -152,10 +154,11 @@ impl Upstreams for Forwarders {
         match client.ask(forward, login.budget).await {
             Outcome::Accept(answer) => {
                 self.complain(login.upstream, &answer);
-                let attributes = AttributeList::from_octets(&answer.relayed.attributes).unwrap_or_default();
+                let attributes = answer.relayed.attributes;
                 let mut names = attributes.iter().filter(|one| one.kind == AttributeType::USER_NAME);
                 let user = names.next().map(|one| HostileText::new(one.value));
-                UpstreamAnswer::Accept { attributes: answer.relayed.attributes.into(), user }
+                let attributes = UpstreamAttributes::new(attributes.expose().to_vec());
+                UpstreamAnswer::Accept { attributes, user }
             }
             Outcome::Reject(_) => UpstreamAnswer::Reject,
             Outcome::Challenge(_) => UpstreamAnswer::Challenge,

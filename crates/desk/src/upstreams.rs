@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
-use countersign_domain::{HostileText, LoginName, Secret, Upstream, UpstreamId, UserId, UserOrigin};
+use countersign_domain::{
+    HostileText, LoginName, Secret, Upstream, UpstreamAttributes, UpstreamId, UserId, UserOrigin,
+};
 use countersign_engine::PrimaryOutcome;
 use tracing::warn;
 
@@ -41,8 +43,8 @@ pub struct SentOn {
 pub enum UpstreamAnswer {
     /// Yes.
     Accept {
-        /// The attributes that belong to it, octet for octet.
-        attributes: Arc<[u8]>,
+        /// The attributes that belong to it.
+        attributes: UpstreamAttributes,
         /// Whom it names.
         user: Option<HostileText>,
     },
@@ -92,7 +94,7 @@ impl Desk {
         typed: &HostileText,
         user: UserId,
         origin: &UserOrigin,
-    ) -> (PrimaryOutcome, Option<Arc<[u8]>>) {
+    ) -> (PrimaryOutcome, Option<UpstreamAttributes>) {
         let upstream = login.upstream;
         match self.peers().upstreams.ask(login).await {
             UpstreamAnswer::Accept { attributes, user: named } => {

@@ -49,7 +49,8 @@ pub use limits::{
     ThrottlePolicy,
 };
 pub use login::{
-    ChapResponse, Credential, Door, Grant, LoginRequest, LoginResult, Question, Reason, RetryKey, Source, Verdict,
+    ChapResponse, Credential, Door, Grant, LoginRequest, LoginResult, Question, Reason, RetryKey, Source,
+    UpstreamAttributes, Verdict,
 };
 pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, newest_step, split_appended_code, totp};
 pub use outside::{Clock, Entropy};

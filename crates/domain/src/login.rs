@@ -173,8 +173,36 @@ impl Verdict {
 pub struct Grant {
     /// By the policy of the resource.
     pub named: Vec<ReplyAttribute>,
-    /// Attributes as the server that checked the first factor sent them, octet for octet.
-    pub upstream: Arc<[u8]>,
+    /// Attributes of the server that checked the first factor.
+    pub upstream: UpstreamAttributes,
+}
+
+/// Attributes of a server's answer, in the form of the door's protocol in which they pass from one hop to the next. There
+/// may be keys among them, in plain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamAttributes(Arc<Secret>);
+
+impl UpstreamAttributes {
+    /// Takes them over.
+    pub fn new(octets: Vec<u8>) -> Self {
+        Self(Arc::new(Secret::new(octets)))
+    }
+
+    /// The octets, for the door.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Default for UpstreamAttributes {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 /// What the user is asked at the login itself.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, DirectoryId, Door, EntryId,
     HostileText, LoginId, LoginRequest, Passkey, PasswordHash, Reason, Resource, Secret, SignInWindow, ThrottlePolicy,
-    Timestamp, UpstreamId, UserId, UserOrigin, UserSnapshot, UserVerificationReached, Verdict, WindowId, WindowState,
+    Timestamp, UpstreamAttributes, UpstreamId, UserId, UserOrigin, UserSnapshot, UserVerificationReached, Verdict,
+    WindowId, WindowState,
 };
 
 /// The time, twice: as people and databases know it, and as a clock that nobody can turn back.
@@ -91,7 +92,7 @@ pub enum Event {
         /// What came of it.
         outcome: PrimaryOutcome,
         /// Of [`Against::Upstream`], if it is right: the attributes with which the servers let the login in.
-        attributes: Option<Arc<[u8]>>,
+        attributes: Option<UpstreamAttributes>,
     },
     /// Answer to [`Effect::Commit`].
     Committed {

@@ -1,9 +1,8 @@
 use core::time::Duration;
-use std::sync::Arc;
 
 use countersign_domain::{
     ChallengeId, ClientId, DecisionRecord, DeviceId, Grant, LoginId, LoginRequest, NumberMode, Retries, Secret,
-    ThrottlePolicy, Timestamp, UserId,
+    ThrottlePolicy, Timestamp, UpstreamAttributes, UserId,
 };
 
 use crate::{Now, windows::Part};
@@ -25,7 +24,7 @@ pub(crate) struct Live {
     pub(crate) round: Duration,
     pub(crate) stage: Stage,
     /// The attributes with which other servers let it in, where they were asked.
-    pub(crate) sent: Option<Arc<[u8]>>,
+    pub(crate) sent: Option<UpstreamAttributes>,
     /// What its prompt has asked; `None` where there has been none.
     pub(crate) talk: Option<Talk>,
     /// Retransmissions of the newest of its requests.

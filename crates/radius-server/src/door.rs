@@ -359,7 +359,7 @@ impl Door {
         let Some(waiting) = self.waiting.remove(&login) else { return };
         let Waiting { kernel, client, .. } = &waiting;
         let (code, reply) = match say {
-            Say::Accept(grant) => reply::accept(kernel, client, grant),
+            Say::Accept(grant) => reply::accept(kernel, client, grant, &**self.desk.entropy()),
             Say::Challenge(question) => (Code::AccessChallenge, reply::challenge(kernel, client, question)),
             Say::Reject => (Code::AccessReject, reply::bare(Code::AccessReject, kernel, client)),
         };

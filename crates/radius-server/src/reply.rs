@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use countersign_domain::{Grant, Question};
+use countersign_domain::{Entropy, Grant, Question};
 use countersign_radius::{
-    AttributeList, AttributeType, Code, EncodeError, NamedAttribute, PacketView, encode_reply, reply_attributes,
+    AttributeList, AttributeType, Code, EncodeError, NamedAttribute, OpenAttributes, PacketView, encode_reply,
+    reply_attributes,
 };
 use tracing::error;
 
@@ -24,10 +25,16 @@ pub(crate) fn bare(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8
 }
 
 /// An Access-Accept with what the login is given: what the policy names, in its order, and behind it what an upstream
-/// sent, octet for octet, but for what the policy names and may stand once. Nothing comes from the request (S55).
+/// sent, but for what the policy names and may stand once: octet for octet, or encrypted for this client and its request.
+/// Nothing comes from the request (S55).
 ///
 /// Attributes may restrict. So where one cannot be made, or all do not fit a packet, it is an Access-Reject.
-pub(crate) fn accept(kernel: &[u8], client: &Client, grant: &Grant) -> (Code, Option<Arc<[u8]>>) {
+pub(crate) fn accept(
+    kernel: &[u8],
+    client: &Client,
+    grant: &Grant,
+    entropy: &dyn Entropy,
+) -> (Code, Option<Arc<[u8]>>) {
     let refused = |fault: &dyn core::fmt::Display| {
         error!(
             client.name = client.seat.client.name, error = %fault,
@@ -36,11 +43,11 @@ pub(crate) fn accept(kernel: &[u8], client: &Client, grant: &Grant) -> (Code, Op
         );
         (Code::AccessReject, bare(Code::AccessReject, kernel, client))
     };
-    let attributes = match attributes(grant) {
+    let Ok(request) = PacketView::parse(kernel) else { return refused(&"the request is not there any more") };
+    let attributes = match attributes(grant, &request, client, entropy) {
         Ok(attributes) => attributes,
         Err(fault) => return refused(&fault),
     };
-    let Ok(request) = PacketView::parse(kernel) else { return refused(&"the request is not there any more") };
     match encode_reply(Code::AccessAccept, &request, &client.secret, &attributes) {
         Ok(reply) => (Code::AccessAccept, Some(Arc::from(reply))),
         Err(fault) => refused(&fault),
@@ -67,12 +74,19 @@ pub(crate) fn challenge(kernel: &[u8], client: &Client, question: &Question) -> 
     }
 }
 
-fn attributes(grant: &Grant) -> Result<AttributeList, String> {
+fn attributes(
+    grant: &Grant,
+    request: &PacketView<'_>,
+    client: &Client,
+    entropy: &dyn Entropy,
+) -> Result<AttributeList, String> {
     let named = grant.named.iter().map(|attribute| NamedAttribute::new(&attribute.name, &attribute.value));
     let named: Vec<_> = named.collect::<Result<_, _>>().map_err(|fault| fault.to_string())?;
     let mut all = reply_attributes(&named).map_err(|fault| fault.to_string())?;
     let once: Vec<AttributeType> = named.iter().filter(|named| named.stands_once()).map(NamedAttribute::kind).collect();
-    let upstream = AttributeList::from_octets(&grant.upstream).ok_or("what the upstream sent is not whole")?;
+    let upstream = OpenAttributes::from_octets(grant.upstream.expose())
+        .and_then(|open| open.seal(&client.secret, &request.authenticator(), entropy.octets()))
+        .ok_or("what the upstream sent is not whole")?;
     for attribute in upstream.iter().filter(|attribute| !once.contains(&attribute.kind)) {
         all.push(attribute.kind, attribute.value).map_err(|fault: EncodeError| fault.to_string())?;
     }
@@ -81,7 +95,7 @@ fn attributes(grant: &Grant) -> Result<AttributeList, String> {
 
 #[cfg(test)]
 mod tests {
-    use countersign_domain::ReplyAttribute;
+    use countersign_domain::{ReplyAttribute, UpstreamAttributes};
     use countersign_radius::{Authenticator, Identifier, MessageAuthenticatorRule, SharedSecret, limits, verify_reply};
     use countersign_testkit::{NewResource, Site};
 
@@ -111,8 +125,11 @@ mod tests {
         for (kind, value) in upstream {
             sent.push(*kind, value).unwrap();
         }
-        let grant = Grant { named: named.iter().map(attribute).collect(), upstream: Arc::from(sent.octets()) };
-        let (code, octets) = accept(&kernel, client, &grant);
+        let grant = Grant {
+            named: named.iter().map(attribute).collect(),
+            upstream: UpstreamAttributes::new(sent.octets().to_vec()),
+        };
+        let (code, octets) = accept(&kernel, client, &grant, &*site.entropy);
         let octets = octets.unwrap();
         let view = verify_reply(&octets, &REQUEST, id, &secret, MessageAuthenticatorRule::Required).unwrap();
         assert_eq!(view.code(), code);
@@ -136,6 +153,32 @@ mod tests {
         // What no policy names once more is the upstream's.
         let (_, attributes) = reply(&[("Class", "a")], upstream).await;
         assert!(attributes.contains(&(27, vec![0, 0, 0, 9])));
+    }
+
+    #[tokio::test]
+    async fn c094_what_an_upstream_encrypted_is_encrypted_for_the_client_and_its_request() {
+        let plain = |kind| [&[0, 0, 1, 55, kind, 36, 0, 0, 16][..], &[kind; 31]].concat();
+        let upstream: &[(AttributeType, &[u8])] = &[
+            (AttributeType::CLASS, b"before"),
+            (AttributeType::VENDOR_SPECIFIC, &plain(16)),
+            (AttributeType::VENDOR_SPECIFIC, &plain(17)),
+            (AttributeType::TUNNEL_PASSWORD, &[&[1, 0, 0, 9][..], &[7; 15]].concat()),
+            (AttributeType::CLASS, b"behind"),
+        ];
+        let (code, attributes) = reply(&[("Session-Timeout", "60")], upstream).await;
+        assert_eq!((code, attributes.len()), (Code::AccessAccept, 7));
+        let mut sealed = AttributeList::new();
+        for (kind, value) in &attributes[1..6] {
+            sealed.push(AttributeType(*kind), value).unwrap();
+        }
+        assert!(!sealed.octets().windows(16).any(|part| part == [16; 16] || part == [17; 16]));
+        let secret = SharedSecret::new(NewResource::default().secret.as_bytes());
+        let (open, left_out) = OpenAttributes::open(&mut sealed.iter(), &secret, &REQUEST);
+        assert!(open.iter().map(|one| (one.kind, one.value)).eq(upstream.iter().copied()));
+        assert_eq!(left_out, 0);
+        // What cannot be read is not sent on as it is.
+        let (code, _) = reply(&[], &[(AttributeType::TUNNEL_PASSWORD, &[1, 0x80, 0, 9])]).await;
+        assert_eq!(code, Code::AccessReject);
     }
 
     #[tokio::test]

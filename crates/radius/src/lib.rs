@@ -11,7 +11,8 @@
 //! 4. [`Credential::of`] and [`UserPassword::unhide`] (RFC 2865 section 5.2);
 //! 5. [`encode_reply`], then [`TransactionTable::answer`], which says where the reply goes.
 //!
-//! A client uses [`encode_request`] and [`verify_reply`], a proxy the [`upstream`] table over them.
+//! A client uses [`encode_request`] and [`verify_reply`], a proxy the [`upstream`] table over them, and
+//! [`OpenAttributes::seal`] for what comes back.
 #![warn(missing_docs)]
 
 mod attribute;
@@ -20,6 +21,7 @@ mod credential;
 pub mod dictionary;
 mod eap;
 mod encode;
+mod hop;
 mod matching;
 mod named;
 #[cfg(feature = "oracles")]
@@ -40,6 +42,7 @@ pub use authenticator::MessageAuthenticator;
 pub use credential::{Credential, CredentialError, chap_matches};
 pub use eap::{EapCode, EapError, EapMessage};
 pub use encode::{EncodeError, encode_reply, encode_request};
+pub use hop::OpenAttributes;
 pub use matching::{RequestTest, RequestTestError};
 pub use named::{NamedAttribute, NamedError, ValueFault, describe, reply_attributes};
 pub use packet::{Attributes, Authenticator, Code, Identifier, PacketError, PacketView, Repeated, limits};

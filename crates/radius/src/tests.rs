@@ -2,6 +2,7 @@
 
 mod credentials;
 mod eap;
+mod hop;
 mod laws;
 mod matching;
 mod named;

@@ -230,13 +230,14 @@ impl<T: Copy> UpstreamTable<T> {
             _ => &mut server.counts.protocol_errors,
         };
         *counter = counter.saturating_add(1);
-        let answer = || Answer { server: socket.server, relayed: relay::relayed(&reply) };
+        let relayed = relay::relayed(&reply, &server.secret, &authenticator);
+        let answer = Answer { server: socket.server, relayed };
         match reply.code() {
-            Code::AccessAccept => self.end(serial, Outcome::Accept(answer())),
+            Code::AccessAccept => self.end(serial, Outcome::Accept(answer)),
             // Whoever sends us back what he got from us is told no, and passes that on.
             Code::AccessReject if looped => self.end(serial, Outcome::NoAnswer(NoAnswer::Loop)),
-            Code::AccessReject => self.end(serial, Outcome::Reject(answer())),
-            Code::AccessChallenge => self.end(serial, Outcome::Challenge(answer())),
+            Code::AccessReject => self.end(serial, Outcome::Reject(answer)),
+            Code::AccessChallenge => self.end(serial, Outcome::Challenge(answer)),
             // It will not answer this one, now or later.
             _ => self.move_on(now, serial, attempt, Some(NoAnswer::ProtocolError), random),
         }

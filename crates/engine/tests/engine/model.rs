@@ -14,8 +14,8 @@ use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ChallengeState, ClientId, Closing, ClosingState, Commit, Credential, Decision,
     DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState, DirectoryId, Door, EntryId, EventKind, HostileText,
     LimitScope, Lockout, LoginId, LoginName, LoginRequest, Methods, NumberMode, PasswordHash, Policy, Primary,
-    Question, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, UpstreamId, User,
-    UserId, UserOrigin, UserVerificationReached, Verdict, WindowClosing, Write, totp,
+    Question, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, UpstreamAttributes,
+    UpstreamId, User, UserId, UserOrigin, UserVerificationReached, Verdict, WindowClosing, Write, totp,
 };
 use countersign_engine::{
     Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Lane, Notice, Now, PrimaryOutcome,
@@ -290,9 +290,9 @@ struct World {
 }
 
 /// What the servers grant a login that it is sent on to; it shows whose login it is.
-fn granted(known: &Known) -> Option<Arc<[u8]>> {
+fn granted(known: &Known) -> Option<UpstreamAttributes> {
     let sent_on = known.request.resource.primary == Primary::Radius;
-    sent_on.then(|| Arc::from(format!("{:?} {:?}", known.user, known.origin).into_bytes()))
+    sent_on.then(|| UpstreamAttributes::new(format!("{:?} {:?}", known.user, known.origin).into_bytes()))
 }
 
 impl World {

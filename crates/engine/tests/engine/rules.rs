@@ -15,8 +15,8 @@ use countersign_device_protocol::messages::{ContextDocument, Trust};
 use countersign_domain::{
     Challenge, ChallengeId, ChallengeState, ClientId, ClosingState, Credential, Decision, DecisionRecord, Device,
     DeviceId, DevicePublicKey, DeviceState, Door, LimitScope, Limits, LoginId, LoginName, LoginRequest, PasswordHash,
-    Primary, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, User, UserId,
-    UserOrigin, UserVerificationReached, Verdict, totp,
+    Primary, Reason, Resource, ResourceId, Retries, RetryKey, Secret, Source, Timestamp, TotpSeed, UpstreamAttributes,
+    User, UserId, UserOrigin, UserVerificationReached, Verdict, totp,
 };
 use countersign_engine::{
     Against, Bounds, CommitFault, DecisionAnswer, Effect, Engine, Event, Notice, Now, PrimaryOutcome, SignatureCheck,
@@ -250,7 +250,7 @@ impl Play {
                             Against::Upstream { attributes: sent, budget, .. } => {
                                 self.sent_on.push((sent, password, budget));
                                 let right = self.upstream_says == PrimaryOutcome::Right;
-                                attributes = right.then(|| Arc::from(*b"of the upstream"));
+                                attributes = right.then(|| UpstreamAttributes::new(b"of the upstream".to_vec()));
                                 self.upstream_says
                             }
                             Against::Local { hash: Some(_) } | Against::Directory { entry: Some(_), .. } if right => {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use countersign_desk::{Peers, SentOn, UpstreamAnswer, UpstreamTable, Upstreams};
 use countersign_domain::{
-    Charset, Clock as _, Decision, Expects, HostileText, Policy, Primary, Resource, Secret, Upstream, UpstreamId,
-    UpstreamServer, Write,
+    Charset, Clock as _, Decision, Expects, HostileText, Policy, Primary, Resource, Secret, Upstream,
+    UpstreamAttributes, UpstreamId, UpstreamServer, Write,
 };
 use countersign_radius::{AttributeList, AttributeType, Code, Limits};
 use countersign_testkit::{Ask, Nas, NewResource, Site, SoftDevice};
@@ -84,7 +84,8 @@ impl Relay {
         for (kind, value) in attributes {
             list.push(*kind, value).unwrap();
         }
-        self.says(UpstreamAnswer::Accept { attributes: list.octets().into(), user: user.map(HostileText::from) });
+        let attributes = UpstreamAttributes::new(list.octets().to_vec());
+        self.says(UpstreamAnswer::Accept { attributes, user: user.map(HostileText::from) });
     }
 
     /// A login that a tap lets in; the attributes of its Accept.

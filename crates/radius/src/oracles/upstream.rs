@@ -5,12 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::upstream::{
     Forward, Outcome, Output, ProxyMark, Timing, UpstreamServer, UpstreamSocket, UpstreamTable, forwarded,
 };
-use crate::{AttributeList, AttributeType, Code, PacketView, SharedSecret, encode_reply};
+use crate::{
+    AttributeList, AttributeType, Authenticator, Code, OpenAttributes, PacketView, SharedSecret, encode_reply,
+};
 
 /// What servers send, as octets of anybody's making, to a request that waits.
 ///
 /// Laws: nothing panics; no octets but the server's own reply end the request; with one bit flipped that is no reply
-/// either; what goes back to the client is whole attributes of the reply, in their order, without those of the hop.
+/// either; what goes back to the client is whole attributes of the reply, in their order, without those of the hop; what was
+/// encrypted for one hop is the same in plain on the next one, and no longer.
 ///
 /// # Panics
 /// Where a law is broken.
@@ -50,20 +53,48 @@ pub fn upstream_reply(octets: &[u8]) {
     assert_eq!(world.receive(socket, &reply), Ok(()));
     let Some((0, Outcome::Accept(answer))) = world.ended.pop() else { unreachable!("the reply is the server's") };
     assert!(world.receive(socket, &reply).is_err(), "once only");
-    let back = &answer.relayed.attributes;
+    let back = answer.relayed.attributes.expose();
     let mut all = list.iter();
     let mut kept = 0;
     for attribute in crate::Attributes::over(back) {
-        assert!(!matches!(attribute.kind.0, 33 | 69 | 80));
+        assert!(!matches!(attribute.kind.0, 33 | 80));
         kept += attribute.value.len() + 2;
         // A vendor's attribute may have lost a part.
+        let encrypted = matches!(attribute.kind.0, 26 | 69);
         let same = |other: crate::Attribute<'_>| {
-            other == attribute || (attribute.kind.0 == 26 && other.kind.0 == 26 && answer.relayed.left_out > 0)
+            other == attribute
+                || (encrypted && other.kind == attribute.kind && other.value.len() >= attribute.value.len())
         };
         assert!(all.any(same));
     }
     assert_eq!(kept, back.len(), "whole attributes");
-    assert!(answer.relayed.left_out > 0 || back.as_slice() == list.octets());
+    assert!(back.len() == list.octets().len() || (answer.relayed.left_out > 0 && back.len() < list.octets().len()));
+    assert!(list.iter().any(|one| matches!(one.kind.0, 26 | 69 | 214 | 215)) || back == list.octets());
+    onwards(&answer.relayed.attributes);
+
+    let open = OpenAttributes::nearest(&list);
+    onwards(&open);
+    let mut world = World::new(1);
+    world.request(Forward::new([].into(), None), Duration::from_secs(10));
+    let Some((socket, packet)) = world.sent.pop() else { unreachable!("a request is sent") };
+    let Ok(request) = PacketView::parse(&packet) else { unreachable!("it is a packet") };
+    let sealed = open.seal(&secret(0), &request.authenticator(), [octets.len().to_le_bytes()[0], 7]);
+    let Some(sealed) = sealed else { unreachable!("what is open can be sealed") };
+    let Ok(reply) = encode_reply(Code::AccessAccept, &request, &secret(0), &sealed) else {
+        unreachable!("it is no longer than before")
+    };
+    assert_eq!(world.receive(socket, &reply), Ok(()));
+    let Some((0, Outcome::Accept(answer))) = world.ended.pop() else { unreachable!("the reply is the server's") };
+    assert_eq!((&answer.relayed.attributes, answer.relayed.left_out), (&open, 0), "what was sealed comes back");
+}
+
+/// Sends attributes over a hop more.
+fn onwards(open: &OpenAttributes) {
+    assert_eq!(OpenAttributes::from_octets(open.expose()).as_ref(), Some(open));
+    let (client, request) = (SharedSecret::new(*b"a secret of the client"), Authenticator([9; 16]));
+    let Some(sealed) = open.seal(&client, &request, [0xff; 2]) else { unreachable!("what is open can be sealed") };
+    assert_eq!(sealed.octets().len(), open.expose().len());
+    assert_eq!(OpenAttributes::open(&mut sealed.iter(), &client, &request), (open.clone(), 0));
 }
 
 /// A sequence of operations on an upstream table, two octets each.

@@ -1,6 +1,6 @@
 //! Logins whose first factor other RADIUS servers check.
 
-use countersign_domain::{ChapResponse, Expects, Grant, Policy, UpstreamId};
+use countersign_domain::{ChapResponse, Expects, Grant, Policy, UpstreamAttributes, UpstreamId};
 
 use super::*;
 
@@ -57,7 +57,7 @@ impl Nps {
 }
 
 fn of_the_upstream() -> Verdict {
-    Verdict::Accept(Grant { upstream: Arc::from(*b"of the upstream"), ..Grant::default() })
+    Verdict::Accept(Grant { upstream: UpstreamAttributes::new(b"of the upstream".to_vec()), ..Grant::default() })
 }
 
 #[test]
