@@ -130,6 +130,7 @@ impl Door {
         };
         match verify_request(&packet, &client.secret, client.rule) {
             Ok(Proof::MessageAuthenticator) => client.counters.proven.count(),
+            Ok(Proof::Connection) => {}
             Ok(Proof::SourceAddress) => {
                 all.missing_message_authenticator.count();
                 client.counters.missing_message_authenticator.count();

@@ -29,6 +29,7 @@ pub mod oracles;
 mod packet;
 mod password;
 mod secret;
+mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -48,5 +49,6 @@ pub use named::{NamedAttribute, NamedError, ValueFault, describe, reply_attribut
 pub use packet::{Attributes, Authenticator, Code, Identifier, PacketError, PacketView, Repeated, limits};
 pub use password::{PasswordError, PasswordForm, UserPassword};
 pub use secret::{SecretPolicyError, SecretStrength, SharedSecret};
+pub use stream::{FrameError, Framer};
 pub use table::{Limits, LocalSocket, Received, TransactionKey, TransactionTable};
 pub use verify::{MessageAuthenticatorRule, Proof, ReplyError, RequestError, verify_reply, verify_request};

@@ -11,9 +11,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::{
-    Attribute, AttributeList, AttributeType, Authenticator, Code, Credential, EncodeError, Identifier, Limits,
-    LocalSocket, MessageAuthenticatorRule, NamedAttribute, PacketView, Proof, Received, RequestError, SharedSecret,
-    TransactionKey, TransactionTable, UserPassword, VendorSpecific, describe,
+    Attribute, AttributeList, AttributeType, Authenticator, Code, Credential, EncodeError, Framer, Identifier, Limits,
+    LocalSocket, MessageAuthenticatorRule, NamedAttribute, PacketError, PacketView, Proof, Received, RequestError,
+    SharedSecret, TransactionKey, TransactionTable, UserPassword, VendorSpecific, describe,
     dictionary::{self, Place},
     encode_reply, encode_request, limits, verify_reply, verify_request,
 };
@@ -251,6 +251,49 @@ pub fn radius_table(operations: &[u8]) {
     table.expire(end);
     table.assert_invariants();
     assert_eq!((table.pending(), table.authenticators(), table.next_deadline()), (0, 0, None));
+}
+
+/// A stream comes out in the same packets, however it is cut; what is kept of it is bounded, and packets put together again are the
+/// stream. The first octet says how many of the next ones are places to cut at.
+pub fn radius_stream(data: &[u8]) {
+    let Some((count, rest)) = data.split_first() else { return };
+    let (cuts, stream) = rest.split_at(usize::from(count % 16).min(rest.len()));
+    let mut pieces = Vec::new();
+    let mut left = stream;
+    for cut in cuts {
+        let (piece, after) = left.split_at((usize::from(*cut) * 17).min(left.len()));
+        pieces.push(piece);
+        left = after;
+    }
+    pieces.push(left);
+    let whole = framed(&[stream]);
+    assert_eq!(framed(&pieces), whole);
+    let (packets, fault, owed) = whole;
+    let together = packets.concat();
+    assert!(stream.starts_with(&together));
+    for packet in &packets {
+        assert!((limits::HEADER..=limits::PACKET).contains(&packet.len()));
+        assert!(!matches!(PacketView::parse(packet), Err(PacketError::Truncated { .. })));
+    }
+    assert_eq!(fault || owed, together.len() < stream.len());
+    assert!(fault || stream.len() - together.len() < limits::PACKET);
+}
+
+/// The packets, whether a fault ended them, and whether one is not whole.
+fn framed(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, bool, bool) {
+    let (mut framer, mut out) = (Framer::new(), Vec::new());
+    for piece in pieces {
+        framer.push(piece);
+        loop {
+            match framer.next_packet() {
+                Ok(Some(packet)) => out.push(packet.to_vec()),
+                Ok(None) => break,
+                Err(_) => return (out, true, false),
+            }
+        }
+    }
+    let owed = framer.is_within_packet();
+    (out, false, owed)
 }
 
 fn key(operation: u8, argument: u8) -> TransactionKey<u8> {

@@ -142,6 +142,11 @@ impl SharedSecret {
         Self { octets, hmac, prefix }
     }
 
+    /// What both sides of RADIUS/TLS use, since there TLS keeps what the secret would (RFC 6614 section 2.3).
+    pub fn radsec() -> Self {
+        Self::new(*b"radsec")
+    }
+
     /// Says whether a secret that somebody chose may be used.
     ///
     /// # Errors

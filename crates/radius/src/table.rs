@@ -17,6 +17,20 @@ use fair::FairQueue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalSocket(pub u64);
 
+impl LocalSocket {
+    const CONNECTIONS: u64 = 1 << 32;
+
+    /// The name of the connection with this number, of those that were opened since the start.
+    pub const fn connection(number: u64) -> Self {
+        Self(Self::CONNECTIONS.saturating_add(number))
+    }
+
+    /// Whether it is a connection: one peer, and nothing comes over it that was not sent over it now (RFC 6613).
+    pub const fn is_connection(self) -> bool {
+        self.0 >= Self::CONNECTIONS
+    }
+}
+
 /// What tells requests of one moment apart, beside the Request Authenticator (RFC 5080 section 2.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TransactionKey<C> {
@@ -187,7 +201,9 @@ impl<C: Copy + Eq + Hash, T: Copy + Eq + Hash> TransactionTable<C, T> {
     /// INVARIANT: `make_ticket` gives a ticket that is not in the table.
     ///
     /// A byte-identical packet that reaches another socket, port or identifier is a [`Received::Replay`], also while
-    /// the first one is pending: its authenticator is used up.
+    /// the first one is pending: its authenticator is used up. Not so on a connection: nobody can repeat there what somebody
+    /// else has sent, and when it breaks the client may send the same request again over the next one (RFC 6613 section
+    /// 2.6.1).
     pub fn receive(
         &mut self,
         now: Duration,
@@ -214,7 +230,8 @@ impl<C: Copy + Eq + Hash, T: Copy + Eq + Hash> TransactionTable<C, T> {
             }
         }
         self.forget_old_authenticators(now, key.client);
-        if self.seen.contains(&(key.client, authenticator)) {
+        let replayable = !key.local.is_connection();
+        if replayable && self.seen.contains(&(key.client, authenticator)) {
             return Received::Replay;
         }
         if superseded.is_none() {
@@ -224,7 +241,9 @@ impl<C: Copy + Eq + Hash, T: Copy + Eq + Hash> TransactionTable<C, T> {
             }
         }
         self.remove(&key);
-        self.remember(now, key.client, authenticator);
+        if replayable {
+            self.remember(now, key.client, authenticator);
+        }
         let ticket = make_ticket();
         if let Some(clash) = self.tickets.get(&ticket).copied() {
             self.remove(&clash);
@@ -323,6 +342,20 @@ impl<C: Copy + Eq + Hash, T: Copy + Eq + Hash> TransactionTable<C, T> {
         self.unanswered.remove_client(client).for_each(drop);
         for authenticator in self.authenticators.remove_client(client) {
             self.seen.remove(&(client, authenticator));
+        }
+        self.compact();
+        tickets
+    }
+
+    /// A connection was closed: forgets all that came over it, its replies too, and gives back the tickets of what is
+    /// pending, for which no answer can be sent any more (RFC 6613 section 2.6.1).
+    pub fn close_connection(&mut self, client: C, source: SocketAddr, local: LocalSocket) -> Vec<T> {
+        let mut tickets = Vec::new();
+        for identifier in 0..=u8::MAX {
+            let key = TransactionKey { client, source, local, identifier: Identifier(identifier) };
+            if let Some(Entry { state: State::Pending { ticket, .. }, .. }) = self.remove(&key) {
+                tickets.push(ticket);
+            }
         }
         self.compact();
         tickets

@@ -10,6 +10,7 @@ mod packets;
 mod passwords;
 mod replies;
 mod secrets;
+mod streams;
 mod transactions;
 mod upstream;
 mod vectors;

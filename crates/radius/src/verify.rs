@@ -15,6 +15,10 @@ pub enum MessageAuthenticatorRule {
     /// A packet may come without one, if it carries neither Proxy-State nor EAP-Message; one that is there must be
     /// valid.
     Optional,
+    /// The packet comes over a connection that proves its sender and that nobody can alter anything on, such as RADIUS/TLS
+    /// (RFC 6614). It may come without one, if it carries no EAP-Message (RFC 3579 section 3.1); one that is there must be
+    /// valid.
+    Connection,
 }
 
 /// What stands behind a request that is believed.
@@ -24,6 +28,8 @@ pub enum Proof {
     MessageAuthenticator,
     /// Only its source address (RFC 2865 section 3): anybody who can send from there may have made it.
     SourceAddress,
+    /// The connection that it came over.
+    Connection,
 }
 
 /// Why a request is discarded: silently, and with no effect on anything (RFC 3579 section 3.2).
@@ -50,7 +56,8 @@ pub enum RequestError {
 }
 
 /// Says whether a request is believed, and why. Comes before every look at its content and before the transaction
-/// table. [`Proof::SourceAddress`] is possible under [`MessageAuthenticatorRule::Optional`] only.
+/// table. [`Proof::SourceAddress`] is possible under [`MessageAuthenticatorRule::Optional`] only, [`Proof::Connection`] under
+/// [`MessageAuthenticatorRule::Connection`] only.
 ///
 /// # Errors
 /// A [`RequestError`] where the packet is to be discarded silently.
@@ -78,6 +85,12 @@ pub fn verify_request(
                 return Err(RequestError::EapUnprotected);
             }
             Proof::SourceAddress
+        }
+        (MessageAuthenticator::Absent, MessageAuthenticatorRule::Connection) => {
+            if packet.attribute(AttributeType::EAP_MESSAGE).is_some() {
+                return Err(RequestError::EapUnprotected);
+            }
+            Proof::Connection
         }
     };
     let states = packet.attributes(AttributeType::PROXY_STATE);
@@ -141,7 +154,7 @@ pub fn verify_reply<'a>(
     match (MessageAuthenticator::of_reply(&packet, secret, request), rule) {
         (MessageAuthenticator::Valid, _) => Ok(packet),
         (MessageAuthenticator::Invalid, _) => Err(ReplyError::MessageAuthenticatorInvalid),
-        (MessageAuthenticator::Absent, MessageAuthenticatorRule::Optional)
+        (MessageAuthenticator::Absent, MessageAuthenticatorRule::Optional | MessageAuthenticatorRule::Connection)
             if packet.attribute(AttributeType::EAP_MESSAGE).is_none() =>
         {
             Ok(packet)

@@ -29,6 +29,13 @@ fn s44_c072_radius_packet() {
 }
 
 #[test]
+fn s48_radius_stream() {
+    let (replayed, broken) = replay("radius_stream", oracles::radius_stream).expect("the folder is there");
+    assert!(replayed > 0, "the folder is empty");
+    assert_eq!(broken, [""; 0]);
+}
+
+#[test]
 fn s45_radius_table() {
     let (replayed, broken) = replay("radius_table", oracles::radius_table).expect("the folder is there");
     assert!(replayed > 0, "the folder is empty");

@@ -294,3 +294,28 @@ fn the_next_deadline_is_when_something_ends() {
     }
     assert_eq!((table.pending(), table.authenticators()), (0, 0));
 }
+
+#[test]
+fn s48_what_came_over_a_connection_goes_with_it_and_may_come_again_over_the_next() {
+    let mut table = table();
+    let over =
+        |number, identifier| TransactionKey { local: LocalSocket::connection(number), ..key(1, 1000, identifier) };
+    assert!(LocalSocket::connection(0).is_connection() && !LocalSocket(u64::from(u32::MAX)).is_connection());
+    assert_eq!(table.receive(at(0), over(0, 1), numbered(1), || 1), new(1));
+    assert_eq!(table.receive(at(0), over(0, 2), numbered(2), || 2), new(2));
+    assert_eq!(table.receive(at(0), over(1, 1), numbered(3), || 3), new(3));
+    let heard = table.receive(at(0), over(0, 2), numbered(2), || 4);
+    assert_eq!(heard, Received::Duplicate { ticket: 2, repeats: 1 });
+    table.answer(at(1), 1, reply("accept"));
+    assert!(matches!(table.receive(at(1), over(0, 1), numbered(1), || 4), Received::Cached(_)));
+    let closed = over(0, 0);
+    assert_eq!(table.close_connection(1, closed.source, closed.local), [2]);
+    table.assert_invariants();
+    assert_eq!((table.pending(), table.authenticators()), (1, 0));
+    assert_eq!(table.answer(at(1), 2, reply("accept")), None);
+    assert_eq!(table.receive(at(2), over(2, 2), numbered(2), || 5), new(5));
+    // A datagram with the same authenticator is another request: what is remembered of datagrams stays as it was.
+    assert_eq!(table.receive(at(2), key(1, 1000, 2), numbered(2), || 6), new(6));
+    assert_eq!(table.receive(at(2), key(1, 1001, 2), numbered(2), || 7), Received::Replay);
+    table.assert_invariants();
+}
