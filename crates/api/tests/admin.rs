@@ -1213,3 +1213,78 @@ async fn approvals_are_remembered_only_where_somebody_says_so_and_not_for_long()
     assert_eq!((&detail["before"]["remember"], &detail["after"]["remember"]), (&json!(0), &json!(30)));
     server.refused("PATCH", "resources/gateway", json!({"remember": 1000}), AdminCode::RememberRefused).await;
 }
+
+#[tokio::test]
+async fn s48_a_client_that_speaks_tls_is_known_by_one_certificate_that_is_its_own() {
+    let server = Server::new().await;
+    let vpn = json!({"name": "vpn", "clients": ["192.0.2.1"], "secret": LONG_SECRETS[0]});
+    server.done("POST", "resources", vpn).await;
+    let print = "AB:".repeat(31) + "AB";
+    let new = |name: &str, more: Value| {
+        let mut body = json!({"name": name, "resource": "vpn"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (bad, code) in [
+        (json!({"tls_fingerprint": "AB:CD"}), AdminCode::IdentityRefused),
+        (json!({"tls_name": "*.example.org"}), AdminCode::IdentityRefused),
+        (json!({"tls_name": "a.example.org", "tls_fingerprint": print}), AdminCode::IdentityRefused),
+        (json!({"tls_name": "a.example.org", "secret": LONG_SECRETS[1]}), AdminCode::SecretRefused),
+        (json!({"tls_name": "a.example.org", "generate_secret": true}), AdminCode::SecretRefused),
+        (json!({"tls_name": "a.example.org", "require_message_authenticator": false}), AdminCode::Malformed),
+        (json!({"tls_name": "a.example.org", "addresses": ["nowhere"]}), AdminCode::NetworkRefused),
+        (json!({}), AdminCode::SecretRefused),
+    ] {
+        server.refused("POST", "clients", new("one", bad), code).await;
+    }
+    // Where it comes from may be where another comes from: the certificate says who it is.
+    let named = json!({"tls_name": "VPN.example.org", "addresses": ["192.0.2.1"]});
+    let made = server.done("POST", "clients", new("one", named.clone())).await;
+    assert_eq!((&made["tls"], &made["addresses"]), (&json!("vpn.example.org"), &json!(["192.0.2.1/32"])));
+    assert_eq!((&made["secret"], &made["require_message_authenticator"]), (&Value::Null, &json!(false)));
+    assert_eq!(server.last().await.1["after"]["tls"], json!("vpn.example.org"));
+    let said = server.refused("POST", "clients", new("two", named), AdminCode::IdentityInUse).await;
+    assert!(said.contains("client one"), "{said}");
+    let made = server.done("POST", "clients", new("two", json!({"tls_fingerprint": print}))).await;
+    let identity = format!("sha256:{}", "ab".repeat(32));
+    assert_eq!((&made["tls"], &made["addresses"]), (&json!(identity), &json!([])));
+
+    for (name, body, code) in [
+        ("two", json!({"tls_name": "vpn.example.org"}), AdminCode::IdentityInUse),
+        ("two", json!({"generate_secret": true}), AdminCode::SecretRefused),
+        ("vpn", json!({"tls_name": "b.example.org"}), AdminCode::IdentityRefused),
+    ] {
+        server.refused("PATCH", &format!("clients/{name}"), body, code).await;
+    }
+    let changed = server.done("PATCH", "clients/two", json!({"tls_name": "b.example.org", "addresses": ["::1"]})).await;
+    assert_eq!((&changed["tls"], &changed["addresses"]), (&json!("b.example.org"), &json!(["::1/128"])));
+    let findings = server.done("GET", "doctor", Value::Null).await.to_string();
+    assert!(!findings.contains("without Message-Authenticator"), "{findings}");
+
+    // A resource whose only client speaks TLS has no secret to set.
+    server.done("DELETE", "clients/vpn", Value::Null).await;
+    server.done("DELETE", "clients/two", Value::Null).await;
+    let said =
+        server.refused("PATCH", "resources/vpn", json!({"generate_secret": true}), AdminCode::IdentityRefused).await;
+    assert!(said.contains("client set one"), "{said}");
+}
+
+#[tokio::test]
+async fn s48_a_server_that_is_asked_over_tls_has_no_secret_and_never_that_of_one_over_udp() {
+    let server = Server::new().await;
+    let secret = LONG_SECRETS[0];
+    let over_tls = "tls://192.0.2.8:2083/radius.example.org";
+    let both = json!([{"address": "192.0.2.7", "secret": secret}, {"address": "tls://192.0.2.8/radius.example.org"}]);
+    let made = server.done("POST", "upstreams", json!({"name": "nps", "servers": both})).await;
+    assert_eq!(made["servers"][1]["address"], over_tls);
+    let with_secret = json!({"servers": [{"address": over_tls, "secret": secret}]});
+    server.refused("PATCH", "upstreams/nps", with_secret, AdminCode::SecretRefused).await;
+    // Over UDP it needs a secret of its own: that of TLS is known to all.
+    let over_udp = json!({"servers": [{"address": "192.0.2.8:2083"}]});
+    server.refused("PATCH", "upstreams/nps", over_udp, AdminCode::SecretRefused).await;
+    server
+        .done("PATCH", "upstreams/nps", json!({"servers": [{"address": "tls://192.0.2.7:1812/a.example.org"}]}))
+        .await;
+    let kept = server.site.desk.store().upstreams().await.unwrap();
+    assert_eq!(kept[0].servers[0].secret.expose(), b"radsec");
+}

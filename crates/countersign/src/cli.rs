@@ -746,14 +746,15 @@ pub(crate) struct UpstreamName {
 }
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]).required(true))]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
 pub(crate) struct AddUpstream {
     #[command(flatten)]
     pub(crate) upstream: UpstreamName,
-    /// Address of a server, with its port unless that is 1812; given several times, they are asked in this order
+    /// Address of a server, with its port unless that is 1812; given several times, they are asked in this order. Over TLS:
+    /// tls://ADDR[:PORT]/DNS-NAME, or /sha256:FINGERPRINT
     #[arg(long = "server", value_name = "ADDR[:PORT]", required = true)]
     pub(crate) servers: Vec<String>,
-    /// Read the shared secret from standard input: one line for all servers, or one for each
+    /// Read the shared secret from standard input: one line for all servers, or one for each. Servers over TLS have none
     #[arg(long)]
     pub(crate) secret_stdin: bool,
     /// Make a shared secret of 32 characters for each server and show it, once

@@ -139,7 +139,7 @@ impl Upstreams for Forwarders {
             if made.get(id).is_some_and(|made| made.as_it_was == *upstream) {
                 continue;
             }
-            let servers = upstream.servers.iter().map(server).collect();
+            let servers = upstream.servers.iter().filter(|server| server.tls.is_none()).map(server).collect();
             let client = Client::new(&upstream.name, servers, self.mark.clone(), Arc::clone(&self.entropy));
             made.insert(*id, Made { as_it_was: Arc::clone(upstream), client, left_out: Seldom::default() });
         }

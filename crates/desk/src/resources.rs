@@ -101,6 +101,7 @@ mod tests {
             rules: vec![MatchRule { attribute: MatchAttribute::NasIdentifier, value: "a".to_owned(), resource: to }],
             networks: Vec::new(),
             secret: countersign_domain::Secret::new(own.name.as_bytes().to_vec()),
+            tls: None,
             require_message_authenticator: true,
         };
         let gone = ResourceId::new(now, entropy);

@@ -25,6 +25,7 @@ mod seldom;
 mod strictness;
 mod sync;
 mod time;
+mod tls;
 mod upstream;
 mod user;
 mod window;
@@ -63,6 +64,7 @@ pub use sync::{
     SyncSettingsError, SyncState,
 };
 pub use time::Timestamp;
+pub use tls::{DnsName, TlsIdentity, TlsIdentityError, TlsPeer, radsec_secret};
 pub use upstream::{Upstream, UpstreamServer};
 pub use user::{LoginName, NameError, PasswordHash, User, UserSnapshot};
 pub use window::{SignInWindow, WindowClosing, WindowState};

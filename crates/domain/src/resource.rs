@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{ClientId, DirectoryId, Expects, MatchRule, Policy, ResourceId, Secret, Timestamp, UpstreamId};
+use crate::{ClientId, DirectoryId, Expects, MatchRule, Policy, ResourceId, Secret, Timestamp, TlsPeer, UpstreamId};
 
 /// What a login is for, with the rules that hold there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +213,8 @@ impl Retries {
     }
 }
 
-/// Addresses that speak RADIUS to us with one secret, and the resource that their logins are for.
+/// Who speaks RADIUS to us, and the resource that the logins are for: addresses that share a secret with us, or the owner of a
+/// certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RadiusClient {
     /// Immutable.
@@ -224,10 +225,12 @@ pub struct RadiusClient {
     pub resource: ResourceId,
     /// Which requests are for other resources; the first that fits counts.
     pub rules: Vec<MatchRule>,
-    /// Where its packets come from.
+    /// Where its datagrams come from; none of a client that speaks TLS.
     pub networks: Vec<Network>,
-    /// The shared secret (RFC 2865 section 3).
+    /// The shared secret (RFC 2865 section 3); that of everybody where it speaks TLS ([`crate::radsec_secret`]).
     pub secret: Secret,
+    /// By which certificate it is known, where it speaks TLS; `None`: it speaks UDP.
+    pub tls: Option<TlsPeer>,
     /// Whether a request without Message-Authenticator is dropped. When it is off, requests with Proxy-State but
     /// without Message-Authenticator still are (S41, CVE-2024-3596).
     pub require_message_authenticator: bool,

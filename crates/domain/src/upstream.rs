@@ -1,6 +1,6 @@
 use core::net::SocketAddr;
 
-use crate::{Secret, Timestamp, UpstreamId};
+use crate::{Secret, Timestamp, TlsIdentity, UpstreamId};
 
 /// RADIUS servers that check the first factor for us, asked in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,4 +22,6 @@ pub struct UpstreamServer {
     pub address: SocketAddr,
     /// The secret that it shares with us (RFC 2865 section 3).
     pub secret: Secret,
+    /// Of whom its certificate has to be, where it is asked over TLS; `None`: over UDP.
+    pub tls: Option<TlsIdentity>,
 }

@@ -138,6 +138,7 @@ mod tests {
             rules: Vec::new(),
             networks: networks.to_vec(),
             secret: Secret::new(secret.as_bytes().to_vec()),
+            tls: None,
             require_message_authenticator: true,
         };
         (resource, vec![client])

@@ -110,16 +110,17 @@ pub(crate) async fn add_client(
     let added = changed!(
         conn,
         "INSERT INTO radius_clients (id, resource, networks, secret_sealed, secret_hash, \
-         require_message_authenticator, name, name_folded) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 \
+         require_message_authenticator, name, name_folded, tls_identity) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
          WHERE EXISTS (SELECT 1 FROM resources WHERE id = ?2) ON CONFLICT DO NOTHING",
         id!(client.id),
         id!(client.resource),
-        json(&client.networks)?,
+        json(client.tls.as_ref().map_or(&client.networks, |peer| &peer.networks))?,
         sealer.seal(client_place(&client.id.to_string()), client.secret.expose())?,
         secret_hash(client, sealer).as_slice(),
         i64::from(client.require_message_authenticator),
         client.name.as_str(),
         client.name.to_lowercase(),
+        client.tls.as_ref().map(|peer| peer.identity.to_string()),
     );
     if added == 0 { Ok(0) } else { set_rules(conn, client).await }
 }
@@ -132,24 +133,28 @@ pub(crate) async fn set_client(
     let changed = changed!(
         conn,
         "UPDATE radius_clients SET resource = ?2, networks = ?3, secret_sealed = ?4, secret_hash = ?5, \
-         require_message_authenticator = ?6, name = ?7, name_folded = ?8 WHERE id = ?1 \
+         require_message_authenticator = ?6, name = ?7, name_folded = ?8, tls_identity = ?9 WHERE id = ?1 \
          AND EXISTS (SELECT 1 FROM resources WHERE id = ?2) \
          AND NOT EXISTS (SELECT 1 FROM radius_clients WHERE (secret_hash = ?5 OR name_folded = ?8) AND id <> ?1)",
         id!(client.id),
         id!(client.resource),
-        json(&client.networks)?,
+        json(client.tls.as_ref().map_or(&client.networks, |peer| &peer.networks))?,
         sealer.seal(client_place(&client.id.to_string()), client.secret.expose())?,
         secret_hash(client, sealer).as_slice(),
         i64::from(client.require_message_authenticator),
         client.name.as_str(),
         client.name.to_lowercase(),
+        client.tls.as_ref().map(|peer| peer.identity.to_string()),
     );
     if changed == 0 { Ok(0) } else { set_rules(conn, client).await }
 }
 
-/// Finds a secret that two clients would share.
+/// Finds a secret that two clients would share, or a certificate.
 fn secret_hash(client: &RadiusClient, sealer: Sealer<'_>) -> [u8; 32] {
-    sealer.vault.keyed_hash("radius client secret", client.secret.expose())
+    match &client.tls {
+        None => sealer.vault.keyed_hash("radius client secret", client.secret.expose()),
+        Some(peer) => sealer.vault.keyed_hash("radius client certificate", peer.identity.to_string().as_bytes()),
+    }
 }
 
 /// 1, or 0 when a rule leads to no resource.
@@ -212,11 +217,13 @@ async fn set_servers(conn: &mut SqliteConnection, upstream: &Upstream, sealer: S
         let row = format!("{}/{place}", upstream.id);
         changed!(
             conn,
-            "INSERT INTO upstream_servers (upstream, place, address, secret_sealed) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO upstream_servers (upstream, place, address, secret_sealed, tls_identity) \
+             VALUES (?1, ?2, ?3, ?4, ?5)",
             id!(upstream.id),
             place,
             server.address.to_string(),
             sealer.seal(upstream_place(&row), server.secret.expose())?,
+            server.tls.as_ref().map(ToString::to_string),
         );
     }
     Ok(u64::from(!upstream.servers.is_empty()))

@@ -4,9 +4,10 @@ use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Bypass, Challenge, ChallengeId, ChallengeState,
     ClientId, Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
     Directory, DirectoryId, EntryId, Hold, HoldReason, HostileText, LimitScope, Lockout, LoginId, LoginName,
-    MatchAttribute, MatchRule, NumberMode, Passkey, PasswordHash, Primary, PushSubscription, RadiusClient, Resource,
-    ResourceId, ResourceKind, Retries, ScopedLimits, Secret, SyncOutcome, SyncRun, SyncState, Timestamp, TotpSeed,
-    Upstream, UpstreamId, UpstreamServer, User, UserId, UserOrigin, UserVerification, UserVerificationReached,
+    MatchAttribute, MatchRule, Network, NumberMode, Passkey, PasswordHash, Primary, PushSubscription, RadiusClient,
+    Resource, ResourceId, ResourceKind, Retries, ScopedLimits, Secret, SyncOutcome, SyncRun, SyncState, Timestamp,
+    TlsPeer, TotpSeed, Upstream, UpstreamId, UpstreamServer, User, UserId, UserOrigin, UserVerification,
+    UserVerificationReached,
 };
 use countersign_storage::{Place, StoreError, Vault};
 use serde::{Deserialize, Serialize};
@@ -468,7 +469,8 @@ pub(crate) fn upstream_server(
     let address = fields.word(|text| text.parse().ok())?;
     let sealed: &[u8] = fields.next()?;
     let secret = vault.open(upstream_place(&format!("{upstream}/{place}")), sealed)?;
-    Ok((upstream, UpstreamServer { address, secret }))
+    let tls = fields.maybe_word(|text| text.parse().ok())?;
+    Ok((upstream, UpstreamServer { address, secret, tls }))
 }
 
 pub(crate) fn bypass(fields: &mut Fields<'_>) -> Result<(UserId, Bypass), StoreError> {
@@ -485,16 +487,23 @@ pub(crate) fn chap_secret(fields: &mut Fields<'_>, vault: &Vault) -> Result<(Use
 
 pub(crate) fn radius_client(fields: &mut Fields<'_>, vault: &Vault) -> Result<RadiusClient, StoreError> {
     let id = ClientId::from_uuid(fields.uuid()?);
+    let resource = ResourceId::from_uuid(fields.uuid()?);
+    let networks: Vec<Network> = fields.json("networks")?;
+    let sealed: &[u8] = fields.next()?;
+    let secret = vault.open(client_place(&id.to_string()), sealed)?;
+    let (require_message_authenticator, name) = (fields.flag()?, fields.next()?);
+    let (networks, tls) = match fields.maybe_word(|text| text.parse().ok())? {
+        None => (networks, None),
+        Some(identity) => (Vec::new(), Some(TlsPeer { identity, networks })),
+    };
     Ok(RadiusClient {
         id,
-        resource: ResourceId::from_uuid(fields.uuid()?),
-        networks: fields.json("networks")?,
-        secret: {
-            let sealed: &[u8] = fields.next()?;
-            vault.open(client_place(&id.to_string()), sealed)?
-        },
-        require_message_authenticator: fields.flag()?,
-        name: fields.next()?,
+        resource,
+        networks,
+        secret,
+        tls,
+        require_message_authenticator,
+        name,
         // They are in a table of their own.
         rules: Vec::new(),
     })

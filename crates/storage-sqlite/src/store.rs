@@ -481,7 +481,7 @@ impl Store for SqliteStore {
     async fn resources(&self) -> Result<Vec<(Resource, Vec<RadiusClient>)>, StoreError> {
         const READ: &str = "SELECT r.id, r.name, r.kind, r.first_factor, r.retries, r.answer_by, r.created_at, \
              r.directory, r.allow_groups, r.upstream, r.policy, c.id IS NOT NULL, c.id, c.resource, c.networks, \
-             c.secret_sealed, c.require_message_authenticator, c.name \
+             c.secret_sealed, c.require_message_authenticator, c.name, c.tls_identity \
              FROM resources r LEFT JOIN radius_clients c ON c.resource = r.id ORDER BY r.name_folded, c.id";
         const READ_RULES: &str = "SELECT client, attribute, value, resource FROM match_rules ORDER BY client, place";
         let mut resources: Vec<(Resource, Vec<RadiusClient>)> = Vec::new();
@@ -512,8 +512,7 @@ impl Store for SqliteStore {
 
     async fn upstreams(&self) -> Result<Vec<Upstream>, StoreError> {
         const READ: &str = "SELECT id, name, created_at FROM upstreams ORDER BY name_folded";
-        const READ_SERVERS: &str =
-            "SELECT upstream, place, address, secret_sealed FROM upstream_servers ORDER BY upstream, place";
+        const READ_SERVERS: &str = "SELECT upstream, place, address, secret_sealed, tls_identity FROM upstream_servers ORDER BY upstream, place";
         let (found, servers) = self.both(sqlx::query(READ), sqlx::query(READ_SERVERS)).await?;
         let mut upstreams: Vec<Upstream> =
             found.iter().map(|row| rows::upstream(&mut Fields::new(row, "upstreams"))).collect::<Result<_, _>>()?;

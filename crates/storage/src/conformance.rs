@@ -309,6 +309,7 @@ impl Maker {
             rules: Vec::new(),
             networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()],
             secret: Secret::new(secret.as_bytes().to_vec()),
+            tls: None,
             require_message_authenticator: true,
         };
         (resource, client)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_domain::{
-    ClientId, Commit, EventKind, HostileText, MatchAttribute, MatchRule, Network, RadiusClient, Resource, Secret, Write,
+    ClientId, Commit, EventKind, HostileText, MatchAttribute, MatchRule, Network, RadiusClient, Resource, Secret,
+    Write, radsec_secret,
 };
 use countersign_radius::{RequestTest, SecretPolicyError, SecretStrength, SharedSecret};
 use countersign_storage::CommitError;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Actor, AdminApi, AdminCode, AdminProblem, check_shown,
+    Actor, AdminApi, AdminCode, AdminProblem, check_shown, identity,
     json::{Body, Name, answer, ok, secret},
     resources::{WithClients, named},
 };
@@ -25,13 +26,17 @@ pub struct ClientView {
     pub id: String,
     /// What administrators see.
     pub name: String,
-    /// Addresses and networks that its packets come from.
+    /// Addresses and networks that its packets come from; of one that speaks TLS none means anywhere.
     pub addresses: Vec<String>,
+    /// Where it speaks RADIUS over TLS, and never UDP: by which certificate it is known, `sha256:` and a fingerprint, or a DNS
+    /// name.
+    #[serde(default)]
+    pub tls: Option<String>,
     /// The resource of its requests that no rule fits.
     pub resource: String,
     /// Which requests are for other resources, as `ATTRIBUTE = VALUE -> RESOURCE`; the first that fits counts.
     pub rules: Vec<String>,
-    /// Whether packets without Message-Authenticator are dropped.
+    /// Whether packets without Message-Authenticator are dropped; never over TLS.
     pub require_message_authenticator: bool,
 }
 
@@ -52,7 +57,12 @@ pub struct ClientChanged {
 #[serde(deny_unknown_fields)]
 pub(super) struct AddClient {
     name: String,
+    #[serde(default)]
     addresses: Vec<String>,
+    #[serde(default)]
+    tls_fingerprint: Option<String>,
+    #[serde(default)]
+    tls_name: Option<String>,
     resource: String,
     #[serde(default)]
     rules: Vec<String>,
@@ -72,6 +82,10 @@ pub(super) struct SetClient {
     #[serde(default)]
     addresses: Option<Vec<String>>,
     #[serde(default)]
+    tls_fingerprint: Option<String>,
+    #[serde(default)]
+    tls_name: Option<String>,
+    #[serde(default)]
     resource: Option<String>,
     #[serde(default)]
     rules: Option<Vec<String>>,
@@ -90,18 +104,25 @@ fn view(client: &RadiusClient, all: &All) -> ClientView {
     ClientView {
         id: client.id.to_string(),
         name: client.name.clone(),
-        addresses: client.networks.iter().map(ToString::to_string).collect(),
+        addresses: addresses(client).iter().map(ToString::to_string).collect(),
+        tls: client.tls.as_ref().map(|peer| peer.identity.to_string()),
         resource: resource_name(client.resource, all),
         rules: rule_texts(client, all),
-        require_message_authenticator: client.require_message_authenticator,
+        require_message_authenticator: client.require_message_authenticator && client.tls.is_none(),
     }
+}
+
+/// Where its packets come from, datagrams or connections.
+fn addresses(client: &RadiusClient) -> &[Network] {
+    client.tls.as_ref().map_or(&client.networks, |peer| &peer.networks)
 }
 
 /// What a record says of a client; `secret` says what became of the secret.
 fn facts(client: &RadiusClient, all: &All, secret: &str) -> serde_json::Value {
     json!({
         "name": client.name,
-        "addresses": client.networks,
+        "addresses": addresses(client),
+        "tls": client.tls.as_ref().map(|peer| peer.identity.to_string()),
         "resource": resource_name(client.resource, all),
         "rules": rule_texts(client, all),
         "secret": secret,
@@ -261,7 +282,10 @@ impl AdminApi {
                 ),
             );
         }
-        if others.any(|other| other.secret == client.secret) {
+        if let Some(problem) = identity::taken(client, others.clone().cloned()) {
+            return problem;
+        }
+        if client.tls.is_none() && others.any(|other| other.tls.is_none() && other.secret == client.secret) {
             return AdminProblem::new(
                 AdminCode::SecretInUse,
                 "another client has the same shared secret: each needs its own, so that one that leaks opens one door only; \
@@ -300,7 +324,7 @@ fn checked(given: Secret) -> Result<NewSecret, AdminProblem> {
 }
 
 /// Reads an address or a network.
-fn network(text: &str) -> Result<Network, AdminProblem> {
+pub(super) fn network(text: &str) -> Result<Network, AdminProblem> {
     let refuse = |detail: String| Err(AdminProblem::new(AdminCode::NetworkRefused, detail));
     let shown = HostileText::from(text);
     let parsed = text.parse::<Network>().or_else(|_| text.parse::<std::net::IpAddr>().map(Network::from));
@@ -323,7 +347,7 @@ fn network(text: &str) -> Result<Network, AdminProblem> {
 /// What is allowed and not good.
 pub(super) fn warnings(client: &RadiusClient) -> Vec<String> {
     let mut out = Vec::new();
-    if !client.require_message_authenticator {
+    if client.tls.is_none() && !client.require_message_authenticator {
         out.push(
             "packets without Message-Authenticator are taken: somebody between client and server can alter them \
              (CVE-2024-3596). Keep the two on one trusted network, and switch it on when the client can send it"
@@ -370,27 +394,41 @@ pub(super) async fn add(
     check_shown("name of the client", &new.name)?;
     let _one = api.changes.lock().await;
     let all = api.desk.store().resources().await?;
-    let made = api.new_secret(new.secret, new.generate_secret)?.ok_or_else(|| {
-        AdminProblem::new(
-            AdminCode::SecretRefused,
-            "a client needs a shared secret: --generate-secret makes one, --secret-stdin reads one",
-        )
-    })?;
-    let client = RadiusClient {
+    let mut client = RadiusClient {
         id: ClientId::new(api.desk.clock().now(), &**api.desk.entropy()),
         name: new.name,
         resource: named(&new.resource, &all)?.0.id,
         rules: rules(&new.rules, &all)?,
-        networks: AdminApi::networks(&new.addresses, None, &all)?,
-        secret: made.secret,
+        networks: Vec::new(),
+        secret: radsec_secret(),
+        tls: None,
         require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
     };
+    let (mut shown, mut warning) = (None, None);
+    match identity::read(new.tls_fingerprint.as_deref(), new.tls_name.as_deref())? {
+        Some(identity) => {
+            let has_secret = new.secret.is_some() || new.generate_secret;
+            let bounds = identity::bounds(&new.addresses)?;
+            identity::over_tls(&mut client, identity, bounds, has_secret, new.require_message_authenticator)?;
+        }
+        None => {
+            let made = api.new_secret(new.secret, new.generate_secret)?.ok_or_else(|| {
+                AdminProblem::new(
+                    AdminCode::SecretRefused,
+                    "a client needs a shared secret: --generate-secret makes one, --secret-stdin reads one; or a certificate: \
+                     --tls-name, --tls-fingerprint",
+                )
+            })?;
+            client.networks = AdminApi::networks(&new.addresses, None, &all)?;
+            (client.secret, shown, warning) = (made.secret, made.shown, made.warning);
+        }
+    }
     never_weaken(&client, &all, LEAD_ELSEWHERE)?;
     let mut event = api.change(actor, EventKind::ClientAdded, None::<&()>, Some(&facts(&client, &all, "(set)")));
     (event.resource, event.client) = (Some(client.resource), Some(client.id));
     let mut warnings = warnings(&client);
-    warnings.extend(made.warning);
-    let changed = ClientChanged { client: view(&client, &all), secret: made.shown, warnings };
+    warnings.extend(warning);
+    let changed = ClientChanged { client: view(&client, &all), secret: shown, warnings };
     let write = Write::AddClient(Box::new(client.clone()));
     match api.desk.write(Commit { writes: vec![write], audit: vec![event] }).await {
         Ok(()) => Ok(answer(StatusCode::CREATED, &changed)),
@@ -416,7 +454,25 @@ pub(super) async fn set(
     if let Some(name) = new.resource {
         client.resource = named(&name, &all)?.0.id;
     }
-    if let Some(texts) = new.addresses {
+    let identity = identity::read(new.tls_fingerprint.as_deref(), new.tls_name.as_deref())?;
+    if let Some(peer) = &mut client.tls {
+        identity::only_tls(new.secret.is_some() || new.generate_secret, new.require_message_authenticator)?;
+        if let Some(identity) = identity {
+            peer.identity = identity;
+        }
+        if let Some(texts) = new.addresses {
+            peer.networks = identity::bounds(&texts)?;
+        }
+    } else if identity.is_some() {
+        return Err(AdminProblem::new(
+            AdminCode::IdentityRefused,
+            format!(
+                "client {} speaks UDP, and a client never speaks both: add another one for TLS, and remove this one when it is \
+                 not used any more",
+                before.name
+            ),
+        ));
+    } else if let Some(texts) = new.addresses {
         client.networks = AdminApi::networks(&texts, Some(client.id), &all)?;
     }
     if let Some(texts) = new.rules {

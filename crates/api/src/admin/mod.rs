@@ -12,6 +12,7 @@ pub mod checkpoints;
 pub mod clients;
 pub mod devices;
 pub mod directories;
+pub mod identity;
 mod json;
 mod listen;
 mod problem;

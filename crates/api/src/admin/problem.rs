@@ -78,6 +78,8 @@ codes! {
     UpstreamInUse = 409 "upstream_in_use" "The upstream is in use";
     /// Another client has this secret.
     SecretInUse = 409 "secret_in_use" "The shared secret belongs to another client";
+    /// Another client has this certificate.
+    IdentityInUse = 409 "identity_in_use" "The certificate belongs to another client";
     /// Another client has this network.
     NetworkInUse = 409 "network_in_use" "The network belongs to another client";
     /// The device is not in the state that this needs.
@@ -98,6 +100,8 @@ codes! {
     PasswordRefused = 422 "password_refused" "The password is refused";
     /// The shared secret cannot be taken.
     SecretRefused = 422 "secret_refused" "The shared secret is refused";
+    /// It is no fingerprint and no name of a certificate.
+    IdentityRefused = 422 "identity_refused" "The identity is refused";
     /// It is no network, or not one that a client can have.
     NetworkRefused = 422 "network_refused" "The network is refused";
     /// It is no rule, or one that would let in more easily.

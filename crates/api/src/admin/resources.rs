@@ -424,6 +424,7 @@ pub(super) async fn add(
                 rules: Vec::new(),
                 networks: AdminApi::networks(&new.clients, None, &all)?,
                 secret: made.secret,
+                tls: None,
                 require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
             };
             (Some(client), made.shown, made.warning)
@@ -536,6 +537,13 @@ pub(super) async fn set(
             return Err(AdminProblem::new(AdminCode::ClientUnknown, text));
         }
     };
+    if let Some(client) = client_before.filter(|client| of_client && client.tls.is_some()) {
+        let text = format!(
+            "client {} speaks TLS, and has neither a secret nor rules for datagrams: `countersign client set {} …` changes it",
+            client.name, client.name
+        );
+        return Err(AdminProblem::new(AdminCode::IdentityRefused, text));
+    }
     let mut client = client_before.cloned();
     let (mut shown, mut warning) = (None, None);
     if let Some(client) = &mut client {

@@ -359,7 +359,7 @@ async fn resources(api: &AdminApi) -> Result<Vec<Finding>, AdminProblem> {
         Finding::ok("resources", format!("{}", all.len()))
     }];
     for (resource, clients) in all {
-        if clients.iter().any(|client| !client.require_message_authenticator) {
+        if clients.iter().any(|client| client.tls.is_none() && !client.require_message_authenticator) {
             out.push(Finding::note(
                 "resources",
                 format!(

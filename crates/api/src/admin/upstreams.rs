@@ -4,12 +4,15 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use countersign_domain::{Commit, EventKind, HostileText, Secret, Upstream, UpstreamId, UpstreamServer, Write};
+use countersign_domain::{
+    Commit, EventKind, HostileText, Secret, TlsIdentity, Upstream, UpstreamId, UpstreamServer, Write, radsec_secret,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Actor, AdminApi, AdminCode, AdminProblem, check_shown,
+    identity::{server_text, tls_server},
     json::{Body, Name, answer, ok, secret},
     status::Finding,
 };
@@ -146,14 +149,22 @@ pub(super) struct Test {
 
 /// What a record says of an upstream; `secrets` says what became of them.
 fn facts(upstream: &Upstream, secrets: &str) -> Value {
-    let servers: Vec<_> = upstream.servers.iter().map(|server| server.address.to_string()).collect();
+    let servers: Vec<_> = upstream.servers.iter().map(server_text).collect();
     json!({"name": upstream.name, "servers": servers, "secrets": secrets})
 }
 
+/// Reads a server: an address, or one over TLS with what its certificate has to be.
+fn server(text: &str) -> Result<(SocketAddr, Option<TlsIdentity>), AdminProblem> {
+    match tls_server(text, address) {
+        Some(read) => read.map(|(address, identity)| (address, Some(identity))),
+        None => Ok((address(text, PORT)?, None)),
+    }
+}
+
 /// Reads an address with or without a port.
-fn address(text: &str) -> Result<SocketAddr, AdminProblem> {
+fn address(text: &str, port: u16) -> Result<SocketAddr, AdminProblem> {
     let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let parsed = text.parse::<SocketAddr>().or_else(|_| bracketed.parse().map(|ip| SocketAddr::new(ip, PORT)));
+    let parsed = text.parse::<SocketAddr>().or_else(|_| bracketed.parse().map(|ip| SocketAddr::new(ip, port)));
     let refuse = |why: &str| {
         let shown = HostileText::from(text);
         Err(AdminProblem::new(AdminCode::UpstreamRefused, format!("{shown} {why}")))
@@ -200,7 +211,7 @@ impl AdminApi {
         let mut servers = self.facts.upstream_servers(upstream.id);
         if servers.len() != upstream.servers.len() {
             let bare = |server: &UpstreamServer| UpstreamServerView {
-                address: server.address.to_string(),
+                address: server_text(server),
                 ..UpstreamServerView::default()
             };
             servers = upstream.servers.iter().map(bare).collect();
@@ -230,12 +241,18 @@ impl AdminApi {
         }
         let mut out = Servers { all: Vec::new(), shown: BTreeMap::new(), warnings: Vec::new() };
         for one in new {
-            let address = address(&one.address)?;
+            let (address, tls) = server(&one.address)?;
             if out.all.iter().any(|server| server.address == address) {
                 return refuse(format!("{address} is named twice"));
             }
-            let kept = before.iter().find(|server| server.address == address).map(|server| server.secret.clone());
+            let kept = before.iter().find(|server| server.address == address && server.tls.is_none());
+            let kept = kept.map(|server| server.secret.clone());
             let secret = match (one.secret, kept) {
+                (Some(_), _) if tls.is_some() => {
+                    let text = format!("{} is asked over TLS, where there is no shared secret (RFC 6614)", one.address);
+                    return Err(AdminProblem::new(AdminCode::SecretRefused, text));
+                }
+                (None, _) if tls.is_some() => radsec_secret(),
                 (None, Some(kept)) if !generate => kept,
                 (given, _) => {
                     let Some(made) = self.new_secret(given, generate)? else {
@@ -251,11 +268,12 @@ impl AdminApi {
                     made.secret
                 }
             };
-            out.all.push(UpstreamServer { address, secret });
+            out.all.push(UpstreamServer { address, secret, tls });
         }
         let clients = self.desk.store().resources().await?;
         let shared = |server: &&UpstreamServer| {
-            clients.iter().flat_map(|(_, clients)| clients).any(|client| client.secret == server.secret)
+            let mut clients = clients.iter().flat_map(|(_, clients)| clients).filter(|client| client.tls.is_none());
+            server.tls.is_none() && clients.any(|client| client.secret == server.secret)
         };
         out.warnings.extend(out.all.iter().find(shared).map(|server| {
             format!(
@@ -410,7 +428,7 @@ pub(super) async fn set(
         check_shown("name of the upstream", &name)?;
         upstream.name = name;
     }
-    let same = |server: &UpstreamServer| NewServer { address: server.address.to_string(), secret: None };
+    let same = |server: &UpstreamServer| NewServer { address: server_text(server), secret: None };
     let servers = new.servers.unwrap_or_else(|| before.servers.iter().map(same).collect());
     let made = api.servers(servers, &before.servers, new.generate_secrets).await?;
     upstream.servers = made.all;
@@ -474,12 +492,37 @@ mod tests {
             ("[2001:db8::7]", "[2001:db8::7]:1812"),
             ("[2001:db8::7]:1645", "[2001:db8::7]:1645"),
         ] {
-            assert_eq!(address(text).unwrap().to_string(), means);
+            assert_eq!(address(text, PORT).unwrap().to_string(), means);
         }
         for text in
             ["", "nps.example.org", "192.0.2.7:0", "0.0.0.0", "::", "224.0.0.1", "192.0.2.0/24", "1.2.3.4:99999"]
         {
-            assert_eq!(address(text).unwrap_err().code, "upstream_refused", "{text}");
+            assert_eq!(address(text, PORT).unwrap_err().code, "upstream_refused", "{text}");
+        }
+    }
+
+    #[test]
+    fn s48_a_server_over_tls_says_whose_certificate_it_has() {
+        let print = format!("sha256:{}", "ab".repeat(32));
+        for (text, means) in [
+            ("tls://192.0.2.7/Radius.example.org", "tls://192.0.2.7:2083/radius.example.org".to_owned()),
+            (&format!("tls://[2001:db8::7]:2084/{print}"), format!("tls://[2001:db8::7]:2084/{print}")),
+        ] {
+            let (address, tls) = server(text).unwrap();
+            let server = UpstreamServer { address, secret: radsec_secret(), tls };
+            assert_eq!(server_text(&server), means);
+        }
+        for text in [
+            "tls://192.0.2.7",
+            "tls://192.0.2.7/",
+            "tls://192.0.2.7/*.example.org",
+            "tls://192.0.2.7/192.0.2.7",
+            "tls://radius.example.org/radius.example.org",
+            "tls://192.0.2.7/sha256:ab",
+            "tls:///a",
+            "TLS://192.0.2.7/a",
+        ] {
+            assert_eq!(server(text).unwrap_err().code, "upstream_refused", "{text}");
         }
     }
 }

@@ -24,13 +24,22 @@ pub(crate) struct ClientName {
 }
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]).required(true))]
+#[command(group = ArgGroup::new("secret").required(true).args([
+    "secret_stdin", "generate_secret", "tls_fingerprint", "tls_name",
+]))]
 pub(crate) struct AddClient {
     #[command(flatten)]
     pub(crate) client: ClientName,
-    /// Address or network that its RADIUS packets come from; may be given several times
-    #[arg(long = "address", value_name = "ADDR[/PREFIX]", required = true)]
+    /// Address or network that its RADIUS packets come from; may be given several times. Of a client that speaks TLS, none
+    /// means anywhere
+    #[arg(long = "address", value_name = "ADDR[/PREFIX]", required_unless_present_any = ["tls_fingerprint", "tls_name"])]
     pub(crate) addresses: Vec<String>,
+    /// Speak RADIUS over TLS with it, never UDP, and know it by its certificate's SHA-256, in hexadecimal
+    #[arg(long, value_name = "HEX")]
+    pub(crate) tls_fingerprint: Option<String>,
+    /// The same, and know it by a DNS name in its certificate, which is from the CA of [radius.tls]
+    #[arg(long, value_name = "DNS")]
+    pub(crate) tls_name: Option<String>,
     /// What its logins are for, where no rule says otherwise
     #[arg(long, value_name = "NAME")]
     pub(crate) resource: String,
@@ -45,14 +54,14 @@ pub(crate) struct AddClient {
     #[arg(long)]
     pub(crate) generate_secret: bool,
     /// Take packets without Message-Authenticator: only for clients that cannot send it, on a trusted network
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tls_fingerprint", "tls_name"])]
     pub(crate) no_require_message_authenticator: bool,
 }
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
+#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret", "tls_fingerprint", "tls_name"]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
-    "rename", "addresses", "resource", "rules", "no_match", "secret_stdin", "generate_secret",
+    "rename", "addresses", "tls_fingerprint", "tls_name", "resource", "rules", "no_match", "secret_stdin", "generate_secret",
     "require_message_authenticator", "no_require_message_authenticator",
 ]))]
 pub(crate) struct SetClient {
@@ -64,6 +73,12 @@ pub(crate) struct SetClient {
     /// Address or network that its RADIUS packets come from, instead of all before; may be given several times
     #[arg(long = "address", value_name = "ADDR[/PREFIX]")]
     pub(crate) addresses: Vec<String>,
+    /// Another certificate's SHA-256, of a client that speaks TLS
+    #[arg(long, value_name = "HEX")]
+    pub(crate) tls_fingerprint: Option<String>,
+    /// Another DNS name in its certificate, of a client that speaks TLS
+    #[arg(long, value_name = "DNS")]
+    pub(crate) tls_name: Option<String>,
     /// What its logins are for, where no rule says otherwise
     #[arg(long, value_name = "NAME")]
     pub(crate) resource: Option<String>,

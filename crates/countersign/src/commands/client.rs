@@ -46,10 +46,14 @@ async fn add(server: &Client, new: AddClient, output: Output) -> Result<(), Fail
         "resource": new.resource,
         "rules": new.rules,
         "generate_secret": new.generate_secret,
-        "require_message_authenticator": !new.no_require_message_authenticator,
+        "tls_fingerprint": new.tls_fingerprint,
+        "tls_name": new.tls_name,
     });
     if let (true, Some(body)) = (new.secret_stdin, body.as_object_mut()) {
         body.insert("secret".to_owned(), Value::String(from_stdin("shared secret")?.to_string()));
+    }
+    if let (true, Some(body)) = (new.no_require_message_authenticator, body.as_object_mut()) {
+        body.insert("require_message_authenticator".to_owned(), Value::Bool(false));
     }
     let changed: ClientChanged = server.post("clients", &body).await?;
     say(&changed, "added", output);
@@ -65,6 +69,8 @@ async fn set(server: &Client, new: SetClient, output: Output) -> Result<(), Fail
     };
     put("name", new.rename.map(Value::String));
     put("addresses", (!new.addresses.is_empty()).then(|| new.addresses.into()));
+    put("tls_fingerprint", new.tls_fingerprint.map(Value::String));
+    put("tls_name", new.tls_name.map(Value::String));
     put("resource", new.resource.map(Value::String));
     put("rules", (!new.rules.is_empty()).then(|| new.rules.into()));
     put("rules", new.no_match.then(|| Value::Array(Vec::new())));
@@ -99,9 +105,10 @@ fn say(changed: &ClientChanged, verb: &str, output: Output) {
 fn print(client: &ClientView, output: Output) {
     let mut facts = vec![
         ("name", client.name.clone()),
-        ("addresses", client.addresses.join(", ")),
+        ("addresses", addresses(client, ", ")),
         ("resource", client.resource.clone()),
     ];
+    facts.extend(client.tls.iter().map(|identity| ("tls certificate", identity.clone())));
     facts.extend(client.rules.iter().map(|rule| ("match", rule.clone())));
     facts.push(("message-authenticator", required(client).to_owned()));
     facts.push(("id", client.id.clone()));
@@ -109,7 +116,15 @@ fn print(client: &ClientView, output: Output) {
 }
 
 const fn required(client: &ClientView) -> &'static str {
-    if client.require_message_authenticator { "required" } else { "not required" }
+    match (&client.tls, client.require_message_authenticator) {
+        (Some(_), _) => "over TLS",
+        (None, true) => "required",
+        (None, false) => "not required",
+    }
+}
+
+fn addresses(client: &ClientView, between: &str) -> String {
+    if client.addresses.is_empty() { "anywhere".to_owned() } else { client.addresses.join(between) }
 }
 
 async fn list(server: &Client, output: Output) -> Result<(), Failure> {
@@ -123,7 +138,7 @@ async fn list(server: &Client, output: Output) -> Result<(), Failure> {
         .map(|client| {
             vec![
                 client.name.clone(),
-                client.addresses.join(" "),
+                addresses(client, " "),
                 client.resource.clone(),
                 client.rules.len().to_string(),
                 required(client).to_owned(),

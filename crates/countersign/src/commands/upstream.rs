@@ -45,16 +45,25 @@ pub(crate) async fn run(command: UpstreamCommand, data: &Path, output: Output) -
 fn with_secrets(servers: &[String]) -> Result<Vec<Value>, Failure> {
     let typed = from_stdin("shared secret")?;
     let lines: Vec<&str> = typed.split('\n').collect();
-    if lines.len() != 1 && lines.len() != servers.len() {
+    let wanted = servers.iter().filter(|server| !is_over_tls(server)).count();
+    if lines.len() != 1 && lines.len() != wanted {
         let fault = anyhow!(
             "{} shared secrets on standard input for {} servers: write one line for all of them, or one for each in their order",
             lines.len(),
-            servers.len()
+            wanted
         );
         return Err(fault.into());
     }
-    let lines = lines.iter().cycle();
-    Ok(servers.iter().zip(lines).map(|(server, secret)| json!({"address": server, "secret": secret})).collect())
+    let mut lines = lines.iter().cycle();
+    let with_secret = |server: &String| match is_over_tls(server) {
+        true => json!({"address": server}),
+        false => json!({"address": server, "secret": lines.next()}),
+    };
+    Ok(servers.iter().map(with_secret).collect())
+}
+
+fn is_over_tls(server: &str) -> bool {
+    server.starts_with("tls://")
 }
 
 fn without_secrets(servers: &[String]) -> Vec<Value> {

@@ -55,6 +55,7 @@ impl Relay {
         let house = House::with(Site::with_peers(seed, peers).await, "127.0.0.1:0", Limits::default());
         let site = &house.site;
         let server = UpstreamServer {
+            tls: None,
             address: "192.0.2.7:1812".parse().unwrap(),
             secret: Secret::new(b"a secret of the upstream".to_vec()),
         };

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use countersign_domain::{
-    Bypass, Charset, Expects, MatchAttribute, MatchRule, Methods, Passkey, Policy, ReplyAttribute, ReplyRule, Upstream,
-    UpstreamId, UpstreamServer, UserVerification,
+    Bypass, Charset, Expects, MatchAttribute, MatchRule, Methods, Passkey, Policy, ReplyAttribute, ReplyRule,
+    TlsIdentity, TlsPeer, Upstream, UpstreamId, UpstreamServer, UserVerification, radsec_secret,
 };
 
 use super::{
@@ -18,6 +18,7 @@ impl Maker {
         let server = |address: &str, secret: &str| UpstreamServer {
             address: address.parse().unwrap(),
             secret: Secret::new(secret.as_bytes().to_vec()),
+            tls: None,
         };
         Upstream {
             id: UpstreamId::new(NOW, self.entropy()),
@@ -26,6 +27,31 @@ impl Maker {
             created_at: NOW,
         }
     }
+}
+
+/// Clients that speak TLS have all the same secret, and each a certificate of its own (S48).
+async fn a_certificate_is_one_clients(maker: &Maker, store: &dyn Store, resource: &Resource) {
+    let client = |name: &str, identity: TlsIdentity, networks: &[&str]| RadiusClient {
+        resource: resource.id,
+        networks: Vec::new(),
+        secret: radsec_secret(),
+        tls: Some(TlsPeer { identity, networks: networks.iter().map(|text| text.parse().unwrap()).collect() }),
+        ..maker.resource(name, "unused").1
+    };
+    let add = |client: &RadiusClient| Write::AddClient(Box::new(client.clone()));
+    let set = |client: &RadiusClient| Write::SetClient(Box::new(client.clone()));
+    let named = client("named", "vpn.example.org".parse().unwrap(), &["192.0.2.0/24"]);
+    let mut pinned = client("pinned", TlsIdentity::Fingerprint([7; 32]), &[]);
+    holds(store, vec![add(&named), add(&pinned)]).await;
+    refused(store, vec![add(&client("twin", TlsIdentity::Fingerprint([7; 32]), &[]))], 0).await;
+    let peer = named.tls.clone();
+    refused(store, vec![set(&RadiusClient { tls: peer, ..pinned.clone() })], 0).await;
+    pinned.tls = Some(TlsPeer { identity: TlsIdentity::Fingerprint([8; 32]), networks: Vec::new() });
+    holds(store, vec![set(&pinned)]).await;
+    let all = store.resources().await.unwrap();
+    let found = |id| all.iter().flat_map(|(_, clients)| clients).find(|client| client.id == id).cloned();
+    assert_eq!((found(named.id), found(pinned.id)), (Some(named.clone()), Some(pinned.clone())));
+    holds(store, vec![Write::RemoveClient(named.id), Write::RemoveClient(pinned.id)]).await;
 }
 
 /// A policy that has something everywhere.
@@ -58,6 +84,8 @@ pub async fn upstreams_have_names_and_secrets_of_their_own(backend: &dyn Backend
     refused(&*store, vec![set(&maker.upstream("new"))], 0).await;
     refused(&*store, vec![set(&Upstream { name: "ANOTHER".to_owned(), ..nps.clone() })], 0).await;
     nps.servers.reverse();
+    nps.servers[1].tls = Some("radius.example.org".parse().unwrap());
+    nps.servers[0].tls = Some(TlsIdentity::Fingerprint([7; 32]));
     "nps".clone_into(&mut nps.name);
     holds(&*store, vec![set(&nps)]).await;
     assert_eq!(store.upstreams().await.unwrap(), [other.clone(), nps.clone()]);
@@ -133,6 +161,7 @@ pub async fn clients_have_names_and_secrets_and_rules(backend: &dyn Backend) {
     nps.networks = vec!["198.51.100.1/32".parse().unwrap()];
     holds(&*store, vec![set(&nps), Write::RemoveResource(desk.0.id)]).await;
     assert_eq!(found(Arc::clone(&store)).await, [(vpn.0.clone(), vec![vpn.1.clone(), nps.clone()])]);
+    a_certificate_is_one_clients(&maker, &*store, &vpn.0).await;
     holds(&*store, vec![Write::RemoveClient(vpn.1.id)]).await;
     refused(&*store, vec![Write::RemoveClient(vpn.1.id), set(&vpn.1)], 0).await;
     // Its own rules go along with a resource.
