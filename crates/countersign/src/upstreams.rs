@@ -1,5 +1,6 @@
 //! The RADIUS servers that the desk sends logins on to, over the client crate.
 
+mod eap;
 mod words;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use countersign_api::admin::upstreams::{END_OF_LOOP, TrialLogin, UpstreamServerView, UpstreamStep};
-use countersign_desk::{SentOn, Trouble, UpstreamAnswer, UpstreamTable, Upstreams};
+use countersign_desk::{Exchange, SentOn, Trouble, UpstreamAnswer, UpstreamTable, Upstreams};
 use countersign_domain::{
     Entropy, HostileText, Secret, Seldom, Upstream, UpstreamAttributes, UpstreamId, UpstreamServer,
 };
@@ -150,8 +151,18 @@ impl Upstreams for Forwarders {
         let Some(client) = client else {
             return UpstreamAnswer::Unavailable(trouble("no_upstream", "there is no such upstream any more"));
         };
-        let forward = Forward::new(login.attributes, login.password.as_ref().map(Secret::expose));
+        let mut forward = Forward::new(login.attributes, login.password.as_ref().map(Secret::expose));
+        if let Exchange::Eap { with: Some(server) } = login.exchange {
+            forward = forward.only_to(server);
+        }
         match client.ask(forward, login.budget).await {
+            Outcome::Accept(answer) if matches!(login.exchange, Exchange::Eap { .. }) => {
+                self.complain(login.upstream, &answer);
+                eap::accept(&answer)
+            }
+            Outcome::Challenge(answer) if matches!(login.exchange, Exchange::Eap { .. }) => {
+                eap::challenge(&answer, client.address(answer.server))
+            }
             Outcome::Accept(answer) => {
                 self.complain(login.upstream, &answer);
                 let attributes = answer.relayed.attributes;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use countersign_domain::{
-    AuditEvent, Challenge, ChallengeId, Clock, Commit, DeviceId, DeviceState, DirectoryId, Door, Entropy, LoginId,
-    LoginName, LoginRequest, Secret, UserId, UserOrigin, UserSnapshot, Verdict, Write,
+    AuditEvent, Challenge, ChallengeId, Clock, Commit, Credential, DeviceId, DeviceState, DirectoryId, Door, Entropy,
+    LoginId, LoginName, LoginRequest, Secret, UserId, UserOrigin, UserSnapshot, Verdict, Write,
 };
 use countersign_engine::{
     Against, Bounds, DecisionAnswer, Effect, Engine, Event, Figures, Lane, Notice, Now, PrimaryOutcome, Subject,
@@ -25,11 +25,12 @@ use crate::{
     cache::Cache,
     complaints::Complaints,
     directories::{self, Directories, DirectoryTable, NoDirectories},
+    eap::Conversations,
     hub::{Hub, OpenedChallenges},
     passwords::Passwords,
     sync::Turns,
     together::{self, Lookup, Together},
-    upstreams::{self, NoUpstreams, SentOn, UpstreamTable, Upstreams},
+    upstreams::{self, Exchange, NoUpstreams, SentOn, UpstreamTable, Upstreams},
 };
 
 /// What can be set.
@@ -92,6 +93,7 @@ pub struct Desk {
     peers: Peers,
     directory_table: Mutex<Arc<DirectoryTable>>,
     upstreams: watch::Sender<Arc<UpstreamTable>>,
+    conversations: Mutex<Conversations>,
     sync_turns: Turns,
     sync_sooner: Notify,
     sooner: Notify,
@@ -108,12 +110,19 @@ struct Running {
     answers: HashMap<u64, oneshot::Sender<DecisionAnswer>>,
     window_answers: HashMap<u64, oneshot::Sender<WindowAnswer>>,
     next_ticket: u64,
-    /// Logins whose name a directory is being asked about; whether the client has given them up since.
-    naming: HashMap<LoginId, bool>,
+    /// Logins that others are being asked about before they begin; whether the client has given them up since.
+    asking_others: HashMap<LoginId, bool>,
     armed: Option<Duration>,
 }
 
 impl Running {
+    fn tell(&self, door: Door, login: LoginId, verdict: Verdict) {
+        if let Some((_, sender)) = self.doors.iter().find(|(registered, _)| *registered == door) {
+            // A door that is closing hears nothing more.
+            let _ = sender.send(DoorVerdict { login, verdict });
+        }
+    }
+
     fn ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
@@ -158,7 +167,7 @@ impl Desk {
                 answers: HashMap::new(),
                 window_answers: HashMap::new(),
                 next_ticket: 0,
-                naming: HashMap::new(),
+                asking_others: HashMap::new(),
                 armed: None,
             }),
             cache: Cache::new(config.cached_users),
@@ -168,6 +177,7 @@ impl Desk {
             peers,
             directory_table: Mutex::new(directory_table),
             upstreams: watch::Sender::new(upstreams),
+            conversations: Mutex::default(),
             sync_turns: Turns::default(),
             sync_sooner: Notify::new(),
             sooner: Notify::new(),
@@ -268,8 +278,11 @@ impl Desk {
         LoginId::new(self.clock.now(), &*self.entropy)
     }
 
-    /// Hands in a login, or an answer to a question. Exactly one verdict on it follows.
+    /// Hands in a login, an answer to a question, or a round of an EAP conversation. Exactly one verdict on it follows.
     pub fn login(self: &Arc<Self>, request: LoginRequest) {
+        if request.credential == Credential::Eap {
+            return self.converse(request);
+        }
         if request.state.is_some() {
             // Whose it is, is known since the question.
             return self.drive(Event::Answered { request: Box::new(request) });
@@ -301,16 +314,31 @@ impl Desk {
 
     /// Hands in a login of somebody whom only the directory knows by name.
     fn login_in(self: &Arc<Self>, directory: DirectoryId, request: LoginRequest, arrived: Duration) {
-        self.lock().naming.insert(request.id, false);
+        self.others_are_asked(request.id);
         let desk = Arc::clone(self);
         tokio::spawn(async move {
             let login = request.id;
             let subject = desk.subject_in(directory, &request).await;
             desk.start(request, subject, arrived);
-            if desk.lock().naming.remove(&login) == Some(true) {
-                desk.drive(Event::Superseded(login));
-            }
+            desk.others_have_answered(login);
         });
+    }
+
+    /// A login begins when others have answered, and what its client does until then counts when it has begun.
+    pub(crate) fn others_are_asked(&self, login: LoginId) {
+        self.lock().asking_others.insert(login, false);
+    }
+
+    pub(crate) fn others_have_answered(self: &Arc<Self>, login: LoginId) {
+        let given_up = self.lock().asking_others.remove(&login);
+        if given_up == Some(true) {
+            self.drive(Event::Superseded(login));
+        }
+    }
+
+    /// Tells a door what is no verdict of the engine.
+    pub(crate) fn tell(&self, door: Door, login: LoginId, verdict: Verdict) {
+        self.lock().tell(door, login, verdict);
     }
 
     fn start(self: &Arc<Self>, request: LoginRequest, subject: Subject, arrived: Duration) {
@@ -324,7 +352,7 @@ impl Desk {
 
     /// A newer request took the place of this one on the wire (RFC 5080 section 2.2.2).
     pub fn superseded(self: &Arc<Self>, login: LoginId) {
-        if let Some(given_up) = self.lock().naming.get_mut(&login) {
+        if let Some(given_up) = self.lock().asking_others.get_mut(&login) {
             *given_up = true;
             return;
         }
@@ -495,7 +523,11 @@ impl Desk {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Now {
+    pub(crate) fn conversations(&self) -> std::sync::MutexGuard<'_, Conversations> {
+        self.conversations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Now {
         Now { wall: self.clock.now(), monotonic: self.started.elapsed() }
     }
 
@@ -545,7 +577,8 @@ impl Desk {
                         }
                         Against::Upstream { upstream, attributes, budget, name, user, origin } => {
                             let password = Some(password).filter(|password| !password.is_empty());
-                            let login = SentOn { upstream, attributes, password, budget };
+                            let exchange = Exchange::Single;
+                            let login = SentOn { upstream, attributes, password, budget, exchange };
                             desk.send_on(login, &name, user, &origin).await
                         }
                     };
@@ -561,9 +594,7 @@ impl Desk {
                 self.record(*event);
             }
             Effect::Verdict { login, door, verdict } => {
-                if let Some((_, sender)) = running.doors.iter().find(|(registered, _)| *registered == door) {
-                    let _ = sender.send(DoorVerdict { login, verdict });
-                }
+                running.tell(door, login, verdict);
             }
             Effect::Publish(notice) => self.hub.publish(&notice),
             Effect::Answer { ticket, answer } => {

@@ -2,7 +2,7 @@
 //!
 //! Nothing of an answer is kept: who is disabled, or in another group, is refused from the next login on (S62, S64).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use countersign_domain::{
@@ -128,7 +128,11 @@ impl Desk {
 
     /// Who the login is about.
     pub(crate) async fn subject_in(self: &Arc<Self>, id: DirectoryId, request: &LoginRequest) -> Subject {
-        let refused = |user, reason, detail| Subject::Refused { user, reason, detail };
+        let refused = |user, reason, detail: Option<&'static str>| Subject::Refused {
+            user,
+            reason,
+            detail: detail.map(Cow::Borrowed),
+        };
         let Some(directory) = self.directory(id) else {
             return refused(None, Reason::Unavailable, Some("no_directory"));
         };

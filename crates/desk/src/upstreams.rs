@@ -1,7 +1,7 @@
 //! The RADIUS servers that check the first factor for a resource.
 
 use core::time::Duration;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use countersign_domain::{
@@ -36,6 +36,20 @@ pub struct SentOn {
     pub password: Option<Secret>,
     /// The answer is there by then, or there is none.
     pub budget: Duration,
+    /// In what kind of talk.
+    pub exchange: Exchange,
+}
+
+/// How many requests a login takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exchange {
+    /// One.
+    Single,
+    /// A round of an EAP conversation: whoever lets in says so in EAP too, and whoever does not yet, asks in EAP.
+    Eap {
+        /// The only server that may be asked: the one that has answered the round before.
+        with: Option<SocketAddr>,
+    },
 }
 
 /// What servers say of a login.
@@ -52,10 +66,27 @@ pub enum UpstreamAnswer {
     Reject,
     /// They want to know more, which nobody here can ask the user.
     Challenge,
+    /// They have answered a round of an EAP conversation, and the next one is the client's.
+    Round {
+        /// Their attributes.
+        attributes: UpstreamAttributes,
+        /// The State among them, by which the next round is known (RFC 2865 section 5.24).
+        state: Vec<u8>,
+        /// Which server it was.
+        server: SocketAddr,
+    },
     /// They sent the login back to us.
     Loop,
     /// Nothing is known.
     Unavailable(Trouble),
+}
+
+impl UpstreamAnswer {
+    /// There is nobody to ask.
+    pub(crate) fn no_upstream() -> Self {
+        let text = "this program sends no logins on".to_owned();
+        Self::Unavailable(Trouble { word: "no_upstream", text })
+    }
 }
 
 /// Where there are none.
@@ -66,8 +97,7 @@ impl Upstreams for NoUpstreams {
     fn set(&self, _: &UpstreamTable) {}
 
     async fn ask(&self, _: SentOn) -> UpstreamAnswer {
-        let text = "this program sends no logins on".to_owned();
-        UpstreamAnswer::Unavailable(Trouble { word: "no_upstream", text })
+        UpstreamAnswer::no_upstream()
     }
 
     fn looped(&self, _: [u8; 8]) {}
@@ -105,7 +135,9 @@ impl Desk {
                 }
             }
             UpstreamAnswer::Reject => (PrimaryOutcome::Rejected, None),
-            UpstreamAnswer::Challenge => (PrimaryOutcome::Refused("upstream_challenge"), None),
+            UpstreamAnswer::Challenge | UpstreamAnswer::Round { .. } => {
+                (PrimaryOutcome::Refused("upstream_challenge"), None)
+            }
             UpstreamAnswer::Loop => (PrimaryOutcome::Looped, None),
             UpstreamAnswer::Unavailable(trouble) => {
                 warn!(

@@ -58,6 +58,9 @@ pub enum Credential {
     Password(Secret),
     /// Proof of a password that does not show it.
     Chap(ChapResponse),
+    /// One round of an EAP conversation (RFC 3579), whose packet is among the attributes that go on. By itself it proves
+    /// nothing.
+    Eap,
 }
 
 /// A CHAP response (RFC 1994 section 4.1): only somebody who has the password itself can check it.
@@ -147,6 +150,9 @@ pub enum Verdict {
     Accept(Grant),
     /// Nothing yet: the user is asked for more first. The answer comes as a request of its own.
     Ask(Question),
+    /// Nothing yet: what another server wants to know first, octet for octet, State and all (RFC 2865 section 2.3). The
+    /// answer comes as a request of its own.
+    Relay(UpstreamAttributes),
     /// Not let in.
     Reject {
         /// Why; for the record, never for the client.

@@ -12,6 +12,10 @@ pub struct Policy {
     pub require_groups: Vec<String>,
     /// What a request carries, with [`crate::Primary::Radius`].
     pub credential: Expects,
+    /// Whether the servers that check the first factor may do so by EAP (RFC 3579), with [`crate::Primary::Radius`]. Off unless
+    /// somebody says so: it stands and falls with servers that name in their Accept whom they have let in, and not whom the
+    /// client had named.
+    pub eap: bool,
     /// What may be asked at the login itself (Access-Challenge, RFC 2865 section 4.4). `None`: nothing ever is, for the
     /// client cannot show it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +38,7 @@ impl Default for Policy {
         Self {
             require_groups: Vec::new(),
             credential: Expects::Password,
+            eap: false,
             prompt: None,
             user_verification: UserVerification::None,
             windows: false,

@@ -25,6 +25,9 @@ impl Resource {
         {
             return Some("a second factor that its prompt does not offer here");
         }
+        if own.eap && !theirs.eap {
+            return Some("EAP");
+        }
         if own.windows && !theirs.windows {
             return Some("sign-in windows");
         }

@@ -2,13 +2,14 @@ mod outcome;
 
 use core::time::Duration;
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use countersign_domain::{
     Admission, Challenge, ClientId, ClosingState, Credential, Entropy, InGroup, LoginId, LoginRequest, PASSWORD_POLICY,
-    Reason, ResourceId, ThrottlePolicy, UserId, UserSnapshot, Verdict,
+    Reason, ResourceId, ThrottlePolicy, UpstreamAttributes, UserId, UserSnapshot, Verdict,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -18,7 +19,7 @@ use crate::{
     brake::Brake,
     checks::Checks,
     lane::{Busy, LaneState, Work},
-    live::{Heard, Live, Stage, Turn},
+    live::{First, Heard, Live, Stage, Turn},
     remembered::Remembered,
     sources::Sources,
     steps::{self, After, Step, View},
@@ -81,11 +82,13 @@ struct Whose {
     user: Option<UserId>,
     groups: Vec<String>,
     policy: ThrottlePolicy,
+    /// The attributes with which other servers have let the user in already, where they have.
+    proven: Option<UpstreamAttributes>,
 }
 
 impl Whose {
     const fn nobodys() -> Self {
-        Self { user: None, groups: Vec::new(), policy: PASSWORD_POLICY }
+        Self { user: None, groups: Vec::new(), policy: PASSWORD_POLICY, proven: None }
     }
 }
 
@@ -118,7 +121,10 @@ impl Engine {
     /// Takes an event in and appends to `out` what is to be done.
     pub fn handle(&mut self, now: Now, event: Event, entropy: &dyn Entropy, out: &mut Vec<Effect>) {
         match event {
-            Event::Start { request, subject, arrived } => self.start(now, *request, subject, arrived, out),
+            Event::Start { request, subject, arrived } => self.start(now, *request, subject, arrived, None, out),
+            Event::Proven { request, subject, arrived, attributes } => {
+                self.start(now, *request, subject, arrived, Some(attributes), out);
+            }
             Event::Answered { request } => self.answered(now, *request, out),
             Event::Heard(request) => self.heard(now, request, out),
             Event::Superseded(request) => self.superseded(request, out),
@@ -164,7 +170,16 @@ impl Engine {
         }
     }
 
-    fn start(&mut self, now: Now, request: LoginRequest, subject: Subject, arrived: Duration, out: &mut Vec<Effect>) {
+    /// Begins a login; `proven` are the attributes with which other servers have let the user in, where they have.
+    fn start(
+        &mut self,
+        now: Now,
+        request: LoginRequest,
+        subject: Subject,
+        arrived: Duration,
+        proven: Option<UpstreamAttributes>,
+        out: &mut Vec<Effect>,
+    ) {
         let login = request.id;
         let resource = &request.resource;
         let of = |user| Whose { user: Some(user), ..Whose::nobodys() };
@@ -174,7 +189,7 @@ impl Engine {
                 (of(user), Some((Reason::NotAllowed, None)))
             }
             Subject::Known(user) => (of(user), None),
-            Subject::Entry { user, policy, groups } => (Whose { user: Some(user), groups, policy }, None),
+            Subject::Entry { user, policy, groups } => (Whose { groups, policy, ..of(user) }, None),
             Subject::Refused { user, reason, detail } => (Whose { user, ..Whose::nobodys() }, Some((reason, detail))),
             Subject::Unknown => (Whose::nobodys(), None),
             Subject::Unavailable => {
@@ -183,7 +198,7 @@ impl Engine {
                 return;
             }
         };
-        self.admit(now, request, whose, refused, arrived, out);
+        self.admit(now, request, Whose { proven, ..whose }, refused, arrived, out);
     }
 
     /// Begins a login, or refuses it for `refused`.
@@ -191,8 +206,8 @@ impl Engine {
         &mut self,
         now: Now,
         request: LoginRequest,
-        Whose { user, groups, policy }: Whose,
-        refused: Option<(Reason, Option<&'static str>)>,
+        Whose { user, groups, policy, proven }: Whose,
+        refused: Option<(Reason, Option<Cow<'static, str>>)>,
         arrived: Duration,
         out: &mut Vec<Effect>,
     ) {
@@ -200,6 +215,11 @@ impl Engine {
         let of_client = self.per_client.entry(request.client).or_default();
         let full = *of_client >= self.bounds.logins_per_client || self.live.len() >= self.bounds.logins;
         *of_client += 1;
+        // The client of one that was proven has waited for that too.
+        let (first, round) = match proven {
+            Some(_) => (First::Proven, arrived),
+            None => (First::Unchecked, now.monotonic),
+        };
         let mut live = Live {
             credential: self.fingerprint(&request.credential),
             request,
@@ -208,9 +228,10 @@ impl Engine {
             policy,
             started: now,
             turn: Turn::Ours(login),
-            round: now.monotonic,
+            round,
             stage: Stage::Checking,
-            sent: None,
+            first,
+            sent: proven,
             talk: None,
             heard: Heard::default(),
             part: Part::None,
@@ -254,7 +275,7 @@ impl Engine {
             }
             Some(_) | None => (Reason::Expired, Some("unknown_state"), None),
         };
-        self.admit(now, request, Whose::nobodys(), Some((reason, detail)), now.monotonic, out);
+        self.admit(now, request, Whose::nobodys(), Some((reason, detail.map(Cow::Borrowed))), now.monotonic, out);
         if let Some((user, login)) = heard {
             self.enqueue(Lane::User(user), Work::HeardAgain(login), out);
         }
@@ -521,12 +542,15 @@ impl Engine {
     }
 
     fn fingerprint(&self, credential: &Credential) -> [u8; 32] {
-        let octets = match credential {
-            Credential::None => &[][..],
-            Credential::Password(password) => password.expose(),
-            Credential::Chap(response) => response.octets().expose(),
+        // What is proven is the user, whatever was said to prove it; and nothing that is typed equals that.
+        let (kind, octets) = match credential {
+            Credential::None => (0, &[][..]),
+            Credential::Password(password) => (1, password.expose()),
+            Credential::Chap(response) => (2, response.octets().expose()),
+            Credential::Eap => (3, &[][..]),
         };
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return [0; 32] };
+        mac.update(&[kind]);
         mac.update(octets);
         mac.finalize().into_bytes().into()
     }

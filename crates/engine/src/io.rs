@@ -1,5 +1,5 @@
 use core::time::Duration;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use countersign_domain::{
     AuditEvent, Challenge, ChallengeId, ClosingState, Commit, DecisionRecord, DeviceId, DirectoryId, Door, EntryId,
@@ -38,7 +38,7 @@ pub enum Subject {
         /// Why.
         reason: Reason,
         /// More of it, one word for the record.
-        detail: Option<&'static str>,
+        detail: Option<Cow<'static, str>>,
     },
     /// Nobody has the name.
     Unknown,
@@ -66,6 +66,18 @@ pub enum Event {
         subject: Subject,
         /// When the door got it, by the monotonic clock.
         arrived: Duration,
+    },
+    /// A login whose first factor other servers have proven before it came here, in a talk of their own with the client. Made
+    /// from their verified Accept, and from nothing that a request says.
+    Proven {
+        /// The newest request of that talk, in the name that the servers gave.
+        request: Box<LoginRequest>,
+        /// Who it is about.
+        subject: Subject,
+        /// When the door got it, by the monotonic clock.
+        arrived: Duration,
+        /// The attributes with which they let the user in.
+        attributes: UpstreamAttributes,
     },
     /// A door has an answer to a [`countersign_domain::Question`]: a request with State.
     Answered {

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use countersign_domain::{ChallengeId, Credential, LoginId, Reason};
 
@@ -65,7 +65,7 @@ pub(crate) enum Work {
     /// A device decided.
     Decide { ticket: u64, challenge: ChallengeId, submission: Box<Submission> },
     /// A login that is turned away at the door.
-    Refuse(LoginId, Reason, Option<&'static str>),
+    Refuse(LoginId, Reason, Option<Cow<'static, str>>),
     /// A login ends without anybody's doing.
     End(LoginId, Reason),
     /// A login that a retry speaks for was heard again.

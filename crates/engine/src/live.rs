@@ -1,8 +1,8 @@
 use core::time::Duration;
 
 use countersign_domain::{
-    ChallengeId, ClientId, DecisionRecord, DeviceId, Grant, LoginId, LoginRequest, NumberMode, Retries, Secret,
-    ThrottlePolicy, Timestamp, UpstreamAttributes, UserId,
+    ChallengeId, ClientId, DecisionRecord, DeviceId, Grant, LoginId, LoginRequest, Methods, NumberMode, Retries,
+    Secret, ThrottlePolicy, Timestamp, UpstreamAttributes, UserId,
 };
 
 use crate::{Now, windows::Part};
@@ -23,6 +23,7 @@ pub(crate) struct Live {
     /// When the newest of its requests came in.
     pub(crate) round: Duration,
     pub(crate) stage: Stage,
+    pub(crate) first: First,
     /// The attributes with which other servers let it in, where they were asked.
     pub(crate) sent: Option<UpstreamAttributes>,
     /// What its prompt has asked; `None` where there has been none.
@@ -31,6 +32,15 @@ pub(crate) struct Live {
     pub(crate) heard: Heard,
     /// What it is to the sign-in window of its user.
     pub(crate) part: Part,
+}
+
+/// How far the first factor of a login is when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// It is to be checked.
+    Unchecked,
+    /// Other servers have proven it.
+    Proven,
 }
 
 /// Whose turn it is in the talk between client and server; both name the newest request of the login.
@@ -197,6 +207,15 @@ impl Live {
         }
     }
 
+    /// What may be asked at its prompt. Whoever is proven by other servers talked to them by EAP, in which nobody can ask
+    /// anything but they.
+    pub(crate) fn prompt(&self) -> Option<Methods> {
+        match self.first {
+            First::Unchecked => self.request.resource.policy.prompt,
+            First::Proven => None,
+        }
+    }
+
     /// Until when its prompt may be answered.
     pub(crate) fn prompt_until(&self) -> Duration {
         self.talk.as_ref().map_or_else(|| self.started.monotonic.saturating_add(Self::PROMPT_LIFE), |talk| talk.until)
@@ -261,7 +280,7 @@ impl Live {
         old.resource.retries == Retries::Join
             && unanswered
             && !matches!(pending.binding, Binding::CodeToPhone(Some(_)))
-            && old.resource.policy.prompt == new.resource.policy.prompt
+            && self.prompt() == newer.prompt()
             && pending.takeovers < TAKEOVERS
             && newer.started.monotonic < pending.deadline
             && old.resource.id == new.resource.id

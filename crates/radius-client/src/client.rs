@@ -122,6 +122,11 @@ impl Client {
         self.inner.lock().table.looped(tag)
     }
 
+    /// Where the server with this place in the order is.
+    pub fn address(&self, server: usize) -> Option<SocketAddr> {
+        self.inner.servers.get(server).copied()
+    }
+
     /// The servers, in their order, as they are now; times are spans before now.
     pub fn servers(&self) -> Vec<(SocketAddr, ServerState)> {
         let now = self.inner.now();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use countersign_desk::{Desk, DoorVerdict, ResourceTable};
-use countersign_domain::{ClientId, Grant, LoginId, LoginResult, Question, Reason, Verdict};
+use countersign_domain::{ClientId, Grant, LoginId, LoginResult, Question, Reason, UpstreamAttributes, Verdict};
 use countersign_radius::{
     Code, Limits, LocalSocket, PacketView, Proof, Received, RequestError, TransactionKey, TransactionTable,
     upstream::{ProxyMark, ProxyTag},
@@ -55,7 +55,7 @@ pub(crate) struct Door {
 #[derive(Debug)]
 struct Waiting {
     client: Arc<Client>,
-    /// Header and Proxy-State of the request.
+    /// Header and Proxy-State of the request, and the EAP-Failure that would answer it.
     kernel: Box<[u8]>,
     /// The address that was asked.
     asked: Option<IpAddr>,
@@ -67,6 +67,8 @@ struct Waiting {
 enum Say<'a> {
     Accept(&'a Grant),
     Challenge(&'a Question),
+    /// What another server asks.
+    Relay(&'a UpstreamAttributes),
     Reject,
 }
 
@@ -290,6 +292,7 @@ impl Door {
         match verdict {
             Verdict::Accept(grant) => self.answer(now, login, Say::Accept(&grant), ways),
             Verdict::Ask(question) => self.answer(now, login, Say::Challenge(&question), ways),
+            Verdict::Relay(attributes) => self.answer(now, login, Say::Relay(&attributes), ways),
             Verdict::Reject { after_challenge, reason } => {
                 let Some(waiting) = self.waiting.get(&login) else { return };
                 if reason == Reason::Collision {
@@ -362,6 +365,7 @@ impl Door {
         let (code, reply) = match say {
             Say::Accept(grant) => reply::accept(kernel, client, grant, &**self.desk.entropy()),
             Say::Challenge(question) => (Code::AccessChallenge, reply::challenge(kernel, client, question)),
+            Say::Relay(attributes) => reply::relay(kernel, client, attributes, &**self.desk.entropy()),
             Say::Reject => (Code::AccessReject, reply::bare(Code::AccessReject, kernel, client)),
         };
         let Some(reply) = reply else { return };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_domain::{Entropy, Grant, Question};
+use countersign_domain::{Entropy, Grant, Question, UpstreamAttributes};
 use countersign_radius::{
     AttributeList, AttributeType, Code, EncodeError, NamedAttribute, OpenAttributes, PacketView, encode_reply,
     reply_attributes,
@@ -11,11 +11,16 @@ use tracing::error;
 
 use crate::clients::Client;
 
-/// A reply that carries nothing but what it must: Message-Authenticator, and Proxy-State of the request. So all
-/// rejects look the same, and no attribute of a request comes back as an attribute of a reply (S52, S55).
+/// A reply that carries nothing but what it must: Message-Authenticator, Proxy-State of the request, and in a reject the
+/// EAP-Failure that a peer waits for. So all rejects look the same, and no attribute of a request comes back as an
+/// attribute of a reply (S52, S55).
 pub(crate) fn bare(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8]>> {
     let request = PacketView::parse(kernel).ok()?;
-    match encode_reply(code, &request, &client.secret, &AttributeList::new()) {
+    let mut attributes = AttributeList::new();
+    if let (Code::AccessReject, Some(failure)) = (code, request.attribute(AttributeType::EAP_MESSAGE)) {
+        attributes.push(AttributeType::EAP_MESSAGE, failure).ok()?;
+    }
+    match encode_reply(code, &request, &client.secret, &attributes) {
         Ok(reply) => Some(Arc::from(reply)),
         Err(fault) => {
             error!(error = %fault, "a reply could not be made");
@@ -70,6 +75,32 @@ pub(crate) fn challenge(kernel: &[u8], client: &Client, question: &Question) -> 
         Err(fault) => {
             error!(error = %fault, "a challenge could not be made");
             None
+        }
+    }
+}
+
+/// An Access-Challenge of another server, octet for octet: State, and EAP-Message in as many attributes as came and in
+/// their order (RFC 2865 section 2.3, RFC 3579 section 3.1). What does not fit with the Proxy-State of this hop ends the login.
+pub(crate) fn relay(
+    kernel: &[u8],
+    client: &Client,
+    attributes: &UpstreamAttributes,
+    entropy: &dyn Entropy,
+) -> (Code, Option<Arc<[u8]>>) {
+    let made = || {
+        let request = PacketView::parse(kernel).ok()?;
+        let open = OpenAttributes::from_octets(attributes.expose())?;
+        let attributes = open.seal(&client.secret, &request.authenticator(), entropy.octets())?;
+        encode_reply(Code::AccessChallenge, &request, &client.secret, &attributes).ok()
+    };
+    match made() {
+        Some(reply) => (Code::AccessChallenge, Some(Arc::from(reply))),
+        None => {
+            error!(
+                client.name = client.seat.client.name,
+                "an Access-Challenge of an upstream is too long to be passed on: a login is rejected"
+            );
+            (Code::AccessReject, bare(Code::AccessReject, kernel, client))
         }
     }
 }

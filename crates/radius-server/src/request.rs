@@ -7,8 +7,8 @@ use countersign_domain::{
     Reason, Resource, RetryKey, Secret, Source, Timestamp,
 };
 use countersign_radius::{
-    AttributeType, Credential as OnTheWire, CredentialError, PacketView, PasswordForm, UserPassword, chap_matches,
-    limits, upstream::forwarded,
+    AttributeType, Credential as OnTheWire, CredentialError, EapCode, EapError, EapMessage, PacketView, PasswordForm,
+    UserPassword, chap_matches, limits, upstream::forwarded,
 };
 
 use crate::clients::Client;
@@ -64,7 +64,7 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
         Ok(credential) => credential,
         Err(detail) => return Reading::Refuse(Refusal::new(Reason::PasswordWrong, detail)),
     };
-    let forward = match forward(packet, &resource) {
+    let forward = match forward(packet, &resource, &credential) {
         Ok(forward) => forward,
         Err(detail) => return Reading::Refuse(Refusal::new(Reason::Unavailable, detail)),
     };
@@ -91,9 +91,15 @@ pub(crate) fn read(packet: &PacketView<'_>, client: &Client, source: IpAddr, id:
     }))
 }
 
-/// What goes on to the servers that check the first factor, where some do. An answer to a prompt is ours alone.
-fn forward(packet: &PacketView<'_>, resource: &Resource) -> Result<Option<Arc<[u8]>>, &'static str> {
-    if resource.primary != Primary::Radius || packet.attribute(AttributeType::STATE).is_some() {
+/// What goes on to the servers that check the first factor, where some do. An answer to a prompt is ours alone; a State in
+/// EAP is theirs.
+fn forward(
+    packet: &PacketView<'_>,
+    resource: &Resource,
+    credential: &Credential,
+) -> Result<Option<Arc<[u8]>>, &'static str> {
+    let answers_prompt = packet.attribute(AttributeType::STATE).is_some() && *credential != Credential::Eap;
+    if resource.primary != Primary::Radius || answers_prompt {
         return Ok(None);
     }
     let attributes = forwarded(packet).map_err(|_| "the request is too long to be sent on")?;
@@ -115,7 +121,7 @@ fn credential(packet: &PacketView<'_>, client: &Client, resource: &Resource) -> 
         Ok(OnTheWire::MsChap { .. } | OnTheWire::MsChapV2 { .. }) => {
             return Err("MS-CHAP is not supported for this resource: set the client to PAP");
         }
-        Ok(OnTheWire::Eap) => return Err("EAP is not supported for this resource: set the client to PAP"),
+        Ok(OnTheWire::Eap) => return eap(packet, resource),
         Err(CredentialError::Several) => return Err("more than one credential in one request"),
         Err(CredentialError::Malformed) => return Err("malformed credential"),
         Err(CredentialError::Unsupported(_)) => return Err("a kind of credential that is not supported"),
@@ -132,6 +138,27 @@ fn credential(packet: &PacketView<'_>, client: &Client, resource: &Resource) -> 
             Credential::Password(Secret::new(charset.to_utf8(password.octets()).to_vec()))
         }
     })
+}
+
+/// A round of an EAP conversation, where the servers behind the resource may hold one (RFC 3579 section 2.1).
+fn eap(packet: &PacketView<'_>, resource: &Resource) -> Result<Credential, &'static str> {
+    if resource.primary != Primary::Radius || !resource.policy.eap {
+        return Err("EAP is not on for this resource: `resource set --eap on`, or set the client to PAP");
+    }
+    match EapMessage::of(packet.iter()) {
+        Ok(Some(EapMessage { code: EapCode::Response, .. })) => Ok(Credential::Eap),
+        Err(EapError::Start) => Err("EAP-Start is not supported: set the client to ask for the identity itself"),
+        Ok(_) | Err(_) => Err("malformed EAP-Message"),
+    }
+}
+
+/// The EAP-Failure that a reject of this request carries: where it is a response of an EAP peer, which would otherwise
+/// wait and begin anew (RFC 3579 section 2.6.3).
+fn eap_failure(packet: &PacketView<'_>) -> Option<[u8; 4]> {
+    match EapMessage::of(packet.iter()) {
+        Ok(Some(EapMessage { code: EapCode::Response, identifier, .. })) => Some(EapMessage::failure(identifier)),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// A CHAP response with what it answers (RFC 2865 section 2.2).
@@ -153,18 +180,24 @@ fn nas_addresses(packet: &PacketView<'_>) -> Option<Vec<u8>> {
     (four.is_some() || six.is_some()).then(|| [four.unwrap_or_default(), six.unwrap_or_default()].concat())
 }
 
-/// What a reply needs of its request: header and Proxy-State. Nothing that could be a credential is kept.
+/// What a reply needs of its request: header and Proxy-State, and in the place of EAP-Message the EAP-Failure that would
+/// answer it. Nothing that could be a credential is kept.
 pub(crate) fn kernel(packet: &PacketView<'_>, with_proxy_state: bool) -> Box<[u8]> {
     let states = || packet.attributes(AttributeType::PROXY_STATE).filter(|_| with_proxy_state);
-    let length = states().fold(limits::HEADER, |sum, state| sum.saturating_add(state.len()).saturating_add(2));
+    let failure = eap_failure(packet);
+    let kept = || {
+        let failure = failure.iter().map(|failure| (AttributeType::EAP_MESSAGE, &failure[..]));
+        states().map(|state| (AttributeType::PROXY_STATE, state)).chain(failure)
+    };
+    let length = kept().fold(limits::HEADER, |sum, (_, value)| sum.saturating_add(value.len()).saturating_add(2));
     let mut octets = Vec::with_capacity(length);
     octets.extend_from_slice(&[packet.code().octet(), packet.identifier().0]);
     octets.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
     octets.extend_from_slice(packet.authenticator().octets());
-    for state in states() {
-        let length = u8::try_from(state.len().saturating_add(2)).unwrap_or(u8::MAX);
-        octets.extend_from_slice(&[AttributeType::PROXY_STATE.0, length]);
-        octets.extend_from_slice(state);
+    for (kind, value) in kept() {
+        let length = u8::try_from(value.len().saturating_add(2)).unwrap_or(u8::MAX);
+        octets.extend_from_slice(&[kind.0, length]);
+        octets.extend_from_slice(value);
     }
     octets.into_boxed_slice()
 }

@@ -141,8 +141,8 @@ impl Engine {
         self.adjust(from, |live| live.stage = Stage::TakenOver);
         pending.takeovers = pending.takeovers.saturating_add(1);
         pending.binding = binding;
-        // It is the same login, and the servers that let it in were asked once.
-        self.adjust(to, |live| live.sent = sent);
+        // It is the same login, and the servers that let it in were asked once, unless they have let this one in too.
+        self.adjust(to, |live| live.sent = live.sent.take().or(sent));
         self.set_pending(lane, to, pending);
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.take_over(from, to);

@@ -9,7 +9,12 @@ use super::{
     After, NOTHING, Refusal, Step, View, code, counters::Counters, refuse, refuse_because, refuse_for, second, unasked,
     upstream,
 };
-use crate::{Against, PrimaryOutcome, live::Live, record, windows::Part};
+use crate::{
+    Against, PrimaryOutcome,
+    live::{First, Live},
+    record,
+    windows::Part,
+};
 
 pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
     if live.part == Part::Spoils {
@@ -20,7 +25,12 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
         // Whoever has the name elsewhere is somebody else.
         return refuse(view, live, Reason::UserUnknown, Vec::new());
     }
+    if live.first == First::Proven {
+        return password(view, live, PrimaryOutcome::Right);
+    }
     match (resource.primary, &live.request.credential) {
+        // Rounds of a talk that has not ended prove nothing, and do not come here.
+        (_, Credential::Eap) => refuse_because(view, live, Reason::PasswordWrong, Some("credential_not_expected")),
         (Primary::Local | Primary::Directory, Credential::None) => {
             refuse(view, live, Reason::PasswordWrong, Vec::new())
         }
@@ -38,7 +48,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
             }
             let typed = match credential {
                 Credential::Password(typed) => typed.expose(),
-                Credential::None | Credential::Chap(_) => &[],
+                Credential::None | Credential::Chap(_) | Credential::Eap => &[],
             };
             if !typed.is_empty()
                 && let Some(step) = unasked::instead_of_code(view, live, snapshot, typed)
@@ -51,7 +61,9 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
                     code::code(view, live, snapshot, code.expose(), Counters::of(snapshot))
                 }
                 // Not a code, so it is not compared with one and does not count as a wrong one.
-                Credential::Password(_) | Credential::Chap(_) => refuse(view, live, Reason::CodeWrong, Vec::new()),
+                Credential::Password(_) | Credential::Chap(_) | Credential::Eap => {
+                    refuse(view, live, Reason::CodeWrong, Vec::new())
+                }
             }
         }
     }
@@ -161,7 +173,7 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) ->
             }
             let appended = match &live.request.credential {
                 Credential::Password(typed) => split(Some(snapshot), typed).1,
-                Credential::Chap(_) | Credential::None => None,
+                Credential::Chap(_) | Credential::Eap | Credential::None => None,
             };
             match appended {
                 Some(code) => code::code(view, live, snapshot, code, counters),

@@ -170,7 +170,7 @@ fn step(view: &View<'_>, work: &Work, challenge: Option<&Challenge>) -> Step {
             None => begin::late(view, *login, *outcome),
         },
         Work::Refuse(login, reason, detail) => {
-            live(login).map_or(NOTHING, |live| refuse_because(view, live, *reason, *detail))
+            live(login).map_or(NOTHING, |live| turn_away(view, live, *reason, detail.as_deref()))
         }
         Work::End(login, reason) => live(login).map_or(NOTHING, |live| end::end(view, live, *reason)),
         Work::Answer(login, credential) => live(login).map_or(NOTHING, |live| prompt::answered(view, live, credential)),
@@ -192,6 +192,13 @@ const NOTHING: Step = Step::Free(Vec::new());
 /// A reject without a challenge, with its record.
 fn refuse(view: &View<'_>, live: &Live, reason: Reason, writes: Vec<Write>) -> Step {
     refuse_and(view, live, reason, writes, Vec::new())
+}
+
+/// Of a login that was refused before it began.
+fn turn_away(view: &View<'_>, live: &Live, reason: Reason, detail: Option<&str>) -> Step {
+    let mut event = record::ended(live, view.now.wall, LoginResult::Reject, reason);
+    event.detail = detail.map(str::to_owned).or(event.detail);
+    Step::Commit { commit: Commit::record(event), after: vec![reject(live, reason)] }
 }
 
 /// The same with a word that says more.

@@ -128,8 +128,8 @@ pub(super) fn answered(view: &View<'_>, live: &Live, credential: &Credential) ->
     let typed = match credential {
         Credential::None => &[][..],
         Credential::Password(typed) => typed.expose(),
-        // An answer in CHAP cannot be read, so it is a wrong one.
-        Credential::Chap(_) => b"?",
+        // What cannot be read is a wrong one.
+        Credential::Chap(_) | Credential::Eap => b"?",
     };
     match (talk.topic, &live.stage) {
         (Topic::Choice, _) if typed.trim_ascii() == b"1" => number(view, live, snapshot, counters),

@@ -15,7 +15,7 @@ pub(super) fn ask(view: &View<'_>, live: &Live, snapshot: &UserSnapshot, mut cou
     if let Some(way) = unasked::way(view, live, snapshot, &mut counters) {
         return unasked::let_in(view, live, snapshot, counters, &way);
     }
-    match live.request.resource.policy.prompt {
+    match live.prompt() {
         Some(methods) => prompt::begin(view, live, snapshot, counters, methods),
         None => push::push(view, live, snapshot, counters),
     }

@@ -50,7 +50,7 @@ pub(super) fn instead_of_code(view: &View<'_>, live: &Live, snapshot: &UserSnaps
 /// What holds for both: nobody else is at work in the name of the user, and nobody has said so.
 fn may(view: &View<'_>, live: &Live, counters: &mut Counters<'_>) -> bool {
     let everywhere = counters.everywhere();
-    let mode = match live.request.resource.policy.prompt {
+    let mode = match live.prompt() {
         // Logins with a prompt do not disturb each other.
         Some(_) => NumberMode::CodeToPhone,
         None => NumberMode::None,

@@ -21,7 +21,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
                 begin::check(view, live, Some(snapshot), &[])
             }
         }
-        (Expects::Nothing, Credential::Password(_) | Credential::Chap(_)) => {
+        (_, Credential::Eap) | (Expects::Nothing, Credential::Password(_) | Credential::Chap(_)) => {
             refuse_because(view, live, Reason::PasswordWrong, Some("credential_not_expected"))
         }
     }

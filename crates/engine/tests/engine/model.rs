@@ -753,7 +753,7 @@ impl World {
                 let (user, in_directory) = (known.user, request.resource.directory.is_some());
                 let subject = match user {
                     Some(user) if in_directory && self.rng.random_ratio(1, 20) => {
-                        let (reason, detail) = (Reason::Unavailable, Some("directory_unreachable"));
+                        let (reason, detail) = (Reason::Unavailable, Some("directory_unreachable".into()));
                         Subject::Refused { user: Some(user), reason, detail }
                     }
                     Some(user) if in_directory => Subject::Entry { user, policy: LOCKOUT.policy(), groups: Vec::new() },

@@ -2,6 +2,7 @@
 
 mod chap;
 mod directed;
+mod eap;
 mod prompts;
 mod unasked;
 mod upstream;

@@ -168,6 +168,7 @@ impl World {
                 self.accepted(request, of);
             }
             Verdict::Ask(question) => self.asked(request, of, question),
+            Verdict::Relay(_) => panic!("the engine passes nothing on"),
             Verdict::Reject { reason: Reason::Collision, .. } => {
                 self.tally.collisions += 1;
                 self.collided.insert(of);

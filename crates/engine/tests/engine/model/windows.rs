@@ -123,6 +123,7 @@ impl World {
         match verdict {
             Verdict::Accept(_)
             | Verdict::Ask(_)
+            | Verdict::Relay(_)
             | Verdict::Unanswered { reason: Reason::Superseded }
             // Nothing could be written.
             | Verdict::Reject { reason: Reason::Unavailable, .. } => {}

@@ -185,7 +185,7 @@ fn a_login_that_the_directory_has_turned_away_is_recorded_with_its_reason() {
         (Reason::UserUnknown, Some("ambiguous")),
         (Reason::Unavailable, Some("directory_unreachable")),
     ] {
-        let login = at.start_as(None, Subject::Refused { user: Some(at.dora), reason, detail });
+        let login = at.start_as(None, Subject::Refused { user: Some(at.dora), reason, detail: detail.map(Into::into) });
         assert_eq!(at.play.rejected(login), reason);
         assert_eq!(at.detail(), detail);
     }
