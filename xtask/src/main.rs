@@ -7,6 +7,7 @@
 
 mod command;
 mod deps;
+mod parsers;
 mod soak;
 mod text;
 
@@ -22,8 +23,10 @@ usage: cargo xtask TASK
   ci                         format, lints, edges between crates, texts, Rust tests
   check-deps                 only the edges between crates
   check-text                 only the texts: ARCHITECTURE.md is complete, nothing names a machine or a registry's host
-  soak [--seeds N] [--logins N]
-                             the long runs: N seeds of the model test, N logins under kill -9";
+  soak [PART] [--seeds N] [--inputs N] [--target TEXT] [--logins N] [--kills N]
+                             the long runs, all or one PART: `model`, N seeds of the model test; `parsers`, N inputs
+                             for each fuzz target with TEXT in its name; `kills`, N logins with a phone under kill -9, and
+                             N times kill -9 while codes come as fast as they are taken";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

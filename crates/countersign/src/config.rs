@@ -17,6 +17,11 @@ use countersign_push::PushConfig;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
+/// The path is written out because the fuzz target takes this file from another crate.
+#[cfg(any(test, feature = "oracles"))]
+#[path = "config/oracle.rs"]
+pub(crate) mod oracle;
+
 /// Name of the file in the data folder.
 const FILE: &str = "countersign.toml";
 const ADMIN_SOCKET: &str = "admin.sock";

@@ -25,6 +25,8 @@ pub mod events;
 pub mod ids;
 pub mod keys;
 pub mod messages;
+#[cfg(feature = "oracles")]
+pub mod oracles;
 pub mod origin;
 pub mod problem;
 pub mod proof;

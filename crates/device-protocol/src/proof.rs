@@ -11,7 +11,7 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SecureRandom;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use subtle::ConstantTimeEq;
 
 use crate::encoding::{decode, decode_fixed, encode};
@@ -314,7 +314,7 @@ fn open(proof: &[u8]) -> Result<(PublicKey, ClaimsIn), Invalid> {
         (decode(header).map_err(|_| Invalid::Jws)?, decode(claims).map_err(|_| Invalid::Jws)?);
     let signature = Signature::parse(signature).map_err(|_| Invalid::Jws)?;
 
-    let header: HeaderIn = serde_json::from_slice(&header_json).map_err(|_| Invalid::Header)?;
+    let header: HeaderIn = object(&header_json).ok_or(Invalid::Header)?;
     if header.crit {
         return Err(Invalid::Header);
     }
@@ -327,7 +327,7 @@ fn open(proof: &[u8]) -> Result<(PublicKey, ClaimsIn), Invalid> {
     let key = PublicKey::try_from(header.jwk).map_err(Invalid::Key)?;
     key.verify(input.as_bytes(), &signature).map_err(|_| Invalid::Signature)?;
 
-    let claims: ClaimsIn = serde_json::from_slice(&claims_json).map_err(|_| Invalid::Claims)?;
+    let claims: ClaimsIn = object(&claims_json).ok_or(Invalid::Claims)?;
     if claims.ath {
         return Err(Invalid::AccessToken);
     }
@@ -335,6 +335,13 @@ fn open(proof: &[u8]) -> Result<(PublicKey, ClaimsIn), Invalid> {
         return Err(Invalid::Claims);
     }
     Ok((key, claims))
+}
+
+/// Reads a JSON object, as header and claims are (RFC 7515 section 4, RFC 7519 section 4). serde alone would take an array of
+/// the members' values as well.
+fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    serde_json::from_slice(json).ok().filter(|_| is_object)
 }
 
 /// The whole seconds of a NumericDate (RFC 7519 section 2), which may have decimals.

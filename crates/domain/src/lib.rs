@@ -16,6 +16,8 @@ mod hostile;
 mod ids;
 mod limits;
 mod login;
+#[cfg(feature = "oracles")]
+pub mod oracles;
 mod otp;
 mod outside;
 mod policy;
