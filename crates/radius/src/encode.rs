@@ -108,7 +108,7 @@ fn compose(
     Ok((head, body))
 }
 
-fn join(head: [u8; 4], authenticator: [u8; 16], body: &[u8]) -> Vec<u8> {
+pub(crate) fn join(head: [u8; 4], authenticator: [u8; 16], body: &[u8]) -> Vec<u8> {
     let mut packet = Vec::with_capacity(limits::HEADER.saturating_add(body.len()));
     packet.extend_from_slice(&head);
     packet.extend_from_slice(&authenticator);

@@ -15,6 +15,7 @@
 //! [`OpenAttributes::seal`] for what comes back.
 #![warn(missing_docs)]
 
+mod accounting;
 mod attribute;
 mod authenticator;
 mod credential;
@@ -36,6 +37,10 @@ mod tests;
 pub mod upstream;
 mod verify;
 
+pub use accounting::{
+    AccountingError, encode_accounting_request, encode_accounting_response, verify_accounting,
+    verify_accounting_response,
+};
 pub use attribute::{
     Attribute, AttributeList, AttributeType, VendorAttribute, VendorAttributes, VendorSpecific, vendor,
 };

@@ -23,6 +23,15 @@ pub mod limits {
     /// Most octets of attributes that a policy adds to an Access-Accept; ours. It leaves room for Proxy-State and for as
     /// much again from an upstream server.
     pub const POLICY: usize = 1500;
+
+    /// Whether a request carries more Proxy-State than is taken.
+    pub(crate) fn too_much_proxy_state(packet: &super::PacketView<'_>) -> bool {
+        let states = packet.attributes(crate::AttributeType::PROXY_STATE);
+        let (count, octets) = states.fold((0_usize, 0_usize), |(count, octets), state| {
+            (count.saturating_add(1), octets.saturating_add(state.len()))
+        });
+        count > PROXY_STATES || octets > PROXY_STATE_OCTETS
+    }
 }
 
 /// Packet type (RFC 2865 section 4, RFC 5997 section 2, RFC 7930 section 4).

@@ -298,6 +298,16 @@ impl<C: Copy + Eq + Hash, T: Copy + Eq + Hash> TransactionTable<C, T> {
         true
     }
 
+    /// Takes a pending request out as if it had not come, so that its retransmission is [`Received::New`]: it could not be
+    /// carried out. Its authenticator stays used up where the table remembers those. Says whether the ticket was pending.
+    pub fn release(&mut self, now: Duration, ticket: T) -> bool {
+        self.advance(now);
+        let Some(key) = self.key_of(ticket) else { return false };
+        self.remove(&key);
+        self.compact();
+        true
+    }
+
     /// Ends what is over, and gives back the tickets of requests that nobody answered in their lifetime.
     pub fn expire(&mut self, now: Duration) -> Vec<T> {
         let now = self.advance(now);

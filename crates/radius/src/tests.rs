@@ -1,5 +1,6 @@
 //! Tests, by part. Names begin with the statement of the threat model or the field case that they prove.
 
+mod accounting;
 mod credentials;
 mod eap;
 mod hop;

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::{
-    AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, ReplyError, SharedSecret, encode_request,
-    verify_reply,
+    AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError, SharedSecret,
+    encode_request, verify_accounting_response, verify_reply,
 };
 
 mod forward;
@@ -21,7 +21,7 @@ mod relay;
 pub use forward::{Forward, ProxyMark, ProxyTag, forwarded};
 pub use health::Change;
 pub use io::{
-    Answer, NoAnswer, Outcome, Output, Random, ReplyFault, ServerCounts, ServerState, Timing, UpstreamServer,
+    Answer, NoAnswer, Outcome, Output, Purpose, Random, ReplyFault, ServerCounts, ServerState, Timing, UpstreamServer,
     UpstreamSocket,
 };
 pub use lanes::SourcePort;
@@ -83,6 +83,7 @@ impl Attempt {
 /// asked, at the port from which it was asked, with the identifier of a request that waits, and if its Response
 /// Authenticator and its Message-Authenticator are right.
 pub struct UpstreamTable<T> {
+    purpose: Purpose,
     timing: Timing,
     mark: ProxyMark,
     now: Duration,
@@ -96,6 +97,11 @@ pub struct UpstreamTable<T> {
 impl<T: Copy> UpstreamTable<T> {
     /// For servers in the order in which they are asked.
     pub fn new(servers: Vec<UpstreamServer>, mark: ProxyMark, timing: Timing) -> Self {
+        Self::with_purpose(Purpose::Logins, servers, mark, timing)
+    }
+
+    /// The same for requests of another kind.
+    pub fn with_purpose(purpose: Purpose, servers: Vec<UpstreamServer>, mark: ProxyMark, timing: Timing) -> Self {
         let server = |UpstreamServer { address, secret }| Server {
             address,
             secret,
@@ -105,6 +111,7 @@ impl<T: Copy> UpstreamTable<T> {
             counts: ServerCounts::default(),
         };
         Self {
+            purpose,
             timing,
             mark,
             now: Duration::ZERO,
@@ -211,8 +218,7 @@ impl<T: Copy> UpstreamTable<T> {
             }
         };
         let authenticator = authenticator.ok_or(ReplyFault::NotAwaited)?;
-        let required = MessageAuthenticatorRule::Required;
-        let reply = verify_reply(datagram, &authenticator, identifier, &server.secret, required)?;
+        let reply = self.purpose.verify(datagram, &authenticator, identifier, &server.secret)?;
         let to_status = holder == Holder::Probe;
         if let Some(change) = server.health.heard_now(now, to_status, &self.timing) {
             self.outputs.push_back(Output::Changed { server: socket.server, change });
@@ -227,6 +233,7 @@ impl<T: Copy> UpstreamTable<T> {
             Code::AccessReject if looped => &mut server.counts.loops,
             Code::AccessReject => &mut server.counts.rejects,
             Code::AccessChallenge => &mut server.counts.challenges,
+            Code::AccountingResponse => &mut server.counts.recorded,
             _ => &mut server.counts.protocol_errors,
         };
         *counter = counter.saturating_add(1);
@@ -238,6 +245,7 @@ impl<T: Copy> UpstreamTable<T> {
             Code::AccessReject if looped => self.end(serial, Outcome::NoAnswer(NoAnswer::Loop)),
             Code::AccessReject => self.end(serial, Outcome::Reject(answer)),
             Code::AccessChallenge => self.end(serial, Outcome::Challenge(answer)),
+            Code::AccountingResponse => self.end(serial, Outcome::Recorded),
             // It will not answer this one, now or later.
             _ => self.move_on(now, serial, attempt, Some(NoAnswer::ProtocolError), random),
         }
@@ -326,8 +334,14 @@ impl<T: Copy> UpstreamTable<T> {
             let mut authenticator = [0; 16];
             random(&mut authenticator);
             let authenticator = Authenticator(authenticator);
-            let made = pending.forward.encode(slot.identifier, &authenticator, &server.secret, &self.mark, pending.tag);
-            let Ok(packet) = made.map(Arc::<[u8]>::from) else {
+            let (forward, secret) = (&pending.forward, &server.secret);
+            let made = match self.purpose {
+                Purpose::Logins => forward
+                    .encode(slot.identifier, &authenticator, secret, &self.mark, pending.tag)
+                    .map(|packet| (authenticator, packet)),
+                Purpose::Accounting => forward.encode_accounting(slot.identifier, secret, &self.mark, pending.tag),
+            };
+            let Ok((authenticator, packet)) = made.map(|(proof, packet)| (proof, Arc::<[u8]>::from(packet))) else {
                 let closed = server.lanes.give_back(slot);
                 self.outputs.extend(closed.map(|port| Output::Close(UpstreamSocket { server: at, port })));
                 return Err(NoAnswer::TooLong);
@@ -480,6 +494,22 @@ impl<T: Copy> UpstreamTable<T> {
             }
         }
         assert_eq!(self.servers.iter().map(|server| server.lanes.taken()).sum::<usize>(), slots);
+    }
+}
+
+impl Purpose {
+    /// Whether a datagram is the reply to a request of ours, Status-Server included (RFC 5997 section 4.3).
+    fn verify<'a>(
+        self,
+        datagram: &'a [u8],
+        request: &Authenticator,
+        identifier: Identifier,
+        secret: &SharedSecret,
+    ) -> Result<PacketView<'a>, ReplyError> {
+        match self {
+            Self::Logins => verify_reply(datagram, request, identifier, secret, MessageAuthenticatorRule::Required),
+            Self::Accounting => verify_accounting_response(datagram, request, identifier, secret),
+        }
     }
 }
 

@@ -93,11 +93,7 @@ pub fn verify_request(
             Proof::Connection
         }
     };
-    let states = packet.attributes(AttributeType::PROXY_STATE);
-    let (count, octets) = states.fold((0_usize, 0_usize), |(count, octets), state| {
-        (count.saturating_add(1), octets.saturating_add(state.len()))
-    });
-    if count > limits::PROXY_STATES || octets > limits::PROXY_STATE_OCTETS {
+    if limits::too_much_proxy_state(packet) {
         return Err(RequestError::TooMuchProxyState);
     }
     Ok(proof)

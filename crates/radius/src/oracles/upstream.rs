@@ -163,6 +163,7 @@ pub fn upstream_table(operations: &[u8]) {
             Outcome::Reject(_) => assert_eq!(said.get(ticket), Some(&Code::AccessReject)),
             Outcome::Challenge(_) => assert_eq!(said.get(ticket), Some(&Code::AccessChallenge)),
             Outcome::NoAnswer(_) => {}
+            Outcome::Recorded => unreachable!("a login is no record"),
         }
     }
 }

@@ -319,3 +319,18 @@ fn s48_what_came_over_a_connection_goes_with_it_and_may_come_again_over_the_next
     assert_eq!(table.receive(at(2), key(1, 1001, 2), numbered(2), || 7), Received::Replay);
     table.assert_invariants();
 }
+
+#[test]
+fn what_was_released_is_new_when_it_comes_again() {
+    let mut table = Table::new(Limits { authenticators: 0, ..Limits::default() });
+    assert_eq!(table.receive(at(0), key(1, 1000, 7), A, || 1), new(1));
+    assert!(table.release(at(1), 1) && !table.release(at(1), 1));
+    assert_eq!(table.pending(), 0);
+    assert_eq!(table.answer(at(2), 1, reply("late")), None);
+    assert_eq!(table.receive(at(2), key(1, 1000, 7), A, || 2), new(2));
+    table.assert_invariants();
+    table.answer(at(3), 2, reply("done"));
+    assert!(!table.release(at(3), 2), "an answer stays");
+    assert!(matches!(table.receive(at(4), key(1, 1000, 7), A, || 3), Received::Cached(_)));
+    table.assert_invariants();
+}

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     AttributeList, AttributeType, Attributes, Authenticator, Code, EncodeError, Identifier, PacketView, SharedSecret,
-    UserPassword, encode_request,
+    UserPassword, encode_accounting_request, encode_request,
 };
 
 /// What this deployment's Proxy-State values begin with, which it adds to what it sends on. A request that comes in with
@@ -122,6 +122,22 @@ impl Forward {
         }
         list.push(AttributeType::PROXY_STATE, &mark.value(tag))?;
         encode_request(Code::AccessRequest, identifier, authenticator, secret, &list)
+    }
+}
+
+impl Forward {
+    /// The Accounting-Request for one server with its Request Authenticator: all attributes as they came, and our
+    /// Proxy-State last (RFC 2866 section 2.3).
+    pub(super) fn encode_accounting(
+        &self,
+        identifier: Identifier,
+        secret: &SharedSecret,
+        mark: &ProxyMark,
+        tag: ProxyTag,
+    ) -> Result<(Authenticator, Vec<u8>), EncodeError> {
+        let mut list = AttributeList::from_octets(&self.attributes).ok_or(EncodeError::PacketTooLong)?;
+        list.push(AttributeType::PROXY_STATE, &mark.value(tag))?;
+        encode_accounting_request(identifier, secret, &list)
     }
 }
 

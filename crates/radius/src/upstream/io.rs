@@ -12,6 +12,15 @@ use crate::{ReplyError, SharedSecret};
 /// Draws random octets.
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
 
+/// What the servers are there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// They say yes or no to Access-Requests.
+    Logins,
+    /// They keep Accounting-Requests (RFC 2866 section 2.3).
+    Accounting,
+}
+
 /// How long things take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -119,6 +128,8 @@ pub enum Outcome {
     Reject(Answer),
     /// A server wants to know more.
     Challenge(Answer),
+    /// A server has recorded it: the end of an Accounting-Request, and of nothing else.
+    Recorded,
     /// No server has said anything that is believed.
     NoAnswer(NoAnswer),
 }
@@ -197,6 +208,8 @@ pub struct ServerCounts {
     pub rejects: u64,
     /// Its Access-Challenges.
     pub challenges: u64,
+    /// Its Accounting-Responses.
+    pub recorded: u64,
     /// Its Protocol-Errors.
     pub protocol_errors: u64,
     /// Requests that it did not answer in time, and for which the next server was asked where there was one.
