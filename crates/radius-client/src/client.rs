@@ -10,8 +10,8 @@ use std::{
 
 use countersign_domain::{Entropy, Seldom};
 use countersign_radius::upstream::{
-    Forward, NoAnswer, Outcome, Output, ProxyMark, ProxyTag, ServerState, Timing, UpstreamServer, UpstreamSocket,
-    UpstreamTable,
+    Forward, NoAnswer, Outcome, Output, ProxyMark, ProxyTag, Purpose, ServerState, Timing, UpstreamServer,
+    UpstreamSocket, UpstreamTable,
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -74,10 +74,26 @@ impl Client {
         Self::with_timing(name, servers, mark, entropy, Timing::default())
     }
 
+    /// A client of servers that keep accounting, which gives nothing but [`Outcome::Recorded`] and
+    /// [`Outcome::NoAnswer`].
+    pub fn accounting(name: &str, servers: Vec<UpstreamServer>, mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Self {
+        Self::made(name, (Purpose::Accounting, servers), mark, entropy, Timing::default())
+    }
+
     /// The same with other times.
     pub fn with_timing(
         name: &str,
         servers: Vec<UpstreamServer>,
+        mark: ProxyMark,
+        entropy: Arc<dyn Entropy>,
+        timing: Timing,
+    ) -> Self {
+        Self::made(name, (Purpose::Logins, servers), mark, entropy, timing)
+    }
+
+    fn made(
+        name: &str,
+        (purpose, servers): (Purpose, Vec<UpstreamServer>),
         mark: ProxyMark,
         entropy: Arc<dyn Entropy>,
         timing: Timing,
@@ -88,8 +104,8 @@ impl Client {
             started: Instant::now(),
             sooner: Arc::default(),
             state: Mutex::new(State {
-                complaints: Complaints::new(name, addresses.clone()),
-                table: UpstreamTable::new(servers, mark, timing),
+                complaints: Complaints::new(name, purpose, addresses.clone()),
+                table: UpstreamTable::with_purpose(purpose, servers, mark, timing),
                 sockets: HashMap::new(),
                 waiters: HashMap::new(),
                 made: 0,
@@ -104,7 +120,7 @@ impl Client {
         Self { inner }
     }
 
-    /// Sends a login on; how it ends, after `budget` at the latest.
+    /// Sends a request on; how it ends, after `budget` at the latest.
     pub async fn ask(&self, forward: Forward, budget: Duration) -> Outcome {
         let (sender, receiver) = oneshot::channel();
         self.inner.act(|state, now, entropy| {

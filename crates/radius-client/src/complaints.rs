@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::SocketAddr};
 use countersign_domain::Seldom;
 use countersign_radius::{
     ReplyError,
-    upstream::{Change, ReplyFault},
+    upstream::{Change, Purpose, ReplyFault},
 };
 use tracing::{debug, info, warn};
 
@@ -20,13 +20,14 @@ enum Kind {
 #[derive(Debug)]
 pub(crate) struct Complaints {
     name: String,
+    purpose: Purpose,
     servers: Vec<SocketAddr>,
     told: HashMap<(usize, Kind), Seldom>,
 }
 
 impl Complaints {
-    pub(crate) fn new(name: &str, servers: Vec<SocketAddr>) -> Self {
-        Self { name: name.to_owned(), servers, told: HashMap::new() }
+    pub(crate) fn new(name: &str, purpose: Purpose, servers: Vec<SocketAddr>) -> Self {
+        Self { name: name.to_owned(), purpose, servers, told: HashMap::new() }
     }
 
     pub(crate) fn changed(&self, server: usize, change: Change) {
@@ -74,8 +75,12 @@ impl Complaints {
             ),
             Kind::Other => warn!(
                 upstream.name = name, upstream.server = %server, times, error = %fault,
-                "a datagram from {server} (upstream {name}) is no reply to a login ({fault}) and was dropped: is that the \
-                 authentication port of a RADIUS server?"
+                "a datagram from {server} (upstream {name}) is no reply to what it was asked ({fault}) and was dropped: is \
+                 that the {} port of a RADIUS server?",
+                match self.purpose {
+                    Purpose::Logins => "authentication",
+                    Purpose::Accounting => "accounting",
+                }
             ),
         }
     }

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use countersign_domain::Entropy;
 use countersign_radius::{
     AttributeList, AttributeType, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError,
-    UserPassword, encode_request, upstream::UpstreamServer, verify_reply,
+    UserPassword, encode_request, upstream::UpstreamServer, verify_accounting_response, verify_reply,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub enum Question<'a> {
     /// Whether it is there (Status-Server, RFC 5997).
     Status,
+    /// The same of an accounting port (RFC 5997 section 4.3).
+    AccountingStatus,
     /// Whether this user may log on, by PAP or without a password.
     Login {
         /// User-Name.
@@ -86,7 +88,13 @@ pub async fn ask(server: &UpstreamServer, question: Question<'_>, entropy: &dyn 
             Ok(Some(length)) => {
                 let datagram = buffer.get(..length).unwrap_or_default();
                 let rule = MessageAuthenticatorRule::Required;
-                match verify_reply(datagram, &authenticator, identifier, &server.secret, rule) {
+                let reply = match question {
+                    Question::AccountingStatus => {
+                        verify_accounting_response(datagram, &authenticator, identifier, &server.secret)
+                    }
+                    _ => verify_reply(datagram, &authenticator, identifier, &server.secret, rule),
+                };
+                match reply {
                     Ok(reply) => return Finding::Reply { code: reply.code(), attributes: attributes(&reply) },
                     Err(fault) => found = Finding::Unproven(fault),
                 }
@@ -110,7 +118,7 @@ fn packet(
 ) -> Option<Vec<u8>> {
     let mut list = AttributeList::new();
     let code = match question {
-        Question::Status => Code::StatusServer,
+        Question::Status | Question::AccountingStatus => Code::StatusServer,
         Question::Login { user, password } => {
             list.push_text(AttributeType::USER_NAME, user).ok()?;
             if let Some(password) = password {
