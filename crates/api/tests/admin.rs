@@ -73,8 +73,8 @@ impl ServerFacts for NoFacts {
         if group == "GG-VPN" { Ok(()) } else { Err("there is none".to_owned()) }
     }
 
-    fn upstream_servers(&self, _: UpstreamId) -> Vec<UpstreamServerView> {
-        Vec::new()
+    fn upstream_servers(&self, _: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>) {
+        (Vec::new(), Vec::new())
     }
 
     async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep> {

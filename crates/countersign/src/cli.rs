@@ -754,6 +754,10 @@ pub(crate) struct AddUpstream {
     /// tls://ADDR[:PORT]/DNS-NAME, or /sha256:FINGERPRINT
     #[arg(long = "server", value_name = "ADDR[:PORT]", required = true)]
     pub(crate) servers: Vec<String>,
+    /// Address of a server that keeps accounting, with its port unless that is 1813; given several times, they are asked in
+    /// this order. On the machine of a server it has the secret of that
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(crate) accounting: Vec<String>,
     /// Read the shared secret from standard input: one line for all servers, or one for each. Servers over TLS have none
     #[arg(long)]
     pub(crate) secret_stdin: bool,
@@ -780,7 +784,7 @@ pub(crate) struct TestUpstream {
 #[derive(Args)]
 #[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
-    "rename", "servers", "secret_stdin", "generate_secret",
+    "rename", "servers", "accounting", "no_accounting", "secret_stdin", "generate_secret",
 ]))]
 pub(crate) struct SetUpstream {
     #[command(flatten)]
@@ -792,6 +796,12 @@ pub(crate) struct SetUpstream {
     /// before keeps its secret
     #[arg(long = "server", value_name = "ADDR[:PORT]")]
     pub(crate) servers: Vec<String>,
+    /// Address of a server that keeps accounting, instead of all before; given several times, they are asked in this order
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(crate) accounting: Vec<String>,
+    /// Accounting goes on to nobody
+    #[arg(long, conflicts_with = "accounting")]
+    pub(crate) no_accounting: bool,
     /// Read a new shared secret from standard input: one line for all servers, or one for each
     #[arg(long)]
     pub(crate) secret_stdin: bool,

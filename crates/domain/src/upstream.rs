@@ -11,6 +11,8 @@ pub struct Upstream {
     pub name: String,
     /// The first that answers counts; at least one.
     pub servers: Vec<UpstreamServer>,
+    /// Where accounting goes on to, asked in the same way; with none it goes nowhere.
+    pub accounting: Vec<UpstreamServer>,
     /// When it was added.
     pub created_at: Timestamp,
 }

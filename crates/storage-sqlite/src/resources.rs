@@ -213,17 +213,20 @@ pub(crate) async fn set_upstream(
 /// 1, or 0 when there are none.
 async fn set_servers(conn: &mut SqliteConnection, upstream: &Upstream, sealer: Sealer<'_>) -> Result<u64, StoreError> {
     changed!(conn, "DELETE FROM upstream_servers WHERE upstream = ?1", id!(upstream.id));
-    for (place, server) in (0_i64..).zip(&upstream.servers) {
+    let logins = upstream.servers.iter().map(|server| (server, 0_i64));
+    let accounting = upstream.accounting.iter().map(|server| (server, 1));
+    for (place, (server, accounting)) in (0_i64..).zip(logins.chain(accounting)) {
         let row = format!("{}/{place}", upstream.id);
         changed!(
             conn,
-            "INSERT INTO upstream_servers (upstream, place, address, secret_sealed, tls_identity) \
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO upstream_servers (upstream, place, address, secret_sealed, tls_identity, accounting) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             id!(upstream.id),
             place,
             server.address.to_string(),
             sealer.seal(upstream_place(&row), server.secret.expose())?,
             server.tls.as_ref().map(ToString::to_string),
+            accounting,
         );
     }
     Ok(u64::from(!upstream.servers.is_empty()))

@@ -456,21 +456,22 @@ pub(crate) fn upstream(fields: &mut Fields<'_>) -> Result<Upstream, StoreError> 
         name: fields.next()?,
         created_at: fields.time()?,
         servers: Vec::new(),
+        accounting: Vec::new(),
     })
 }
 
-/// A server and the upstream that it belongs to.
+/// A server, the upstream that it belongs to, and whether it keeps accounting.
 pub(crate) fn upstream_server(
     fields: &mut Fields<'_>,
     vault: &Vault,
-) -> Result<(UpstreamId, UpstreamServer), StoreError> {
+) -> Result<(UpstreamId, UpstreamServer, bool), StoreError> {
     let upstream = UpstreamId::from_uuid(fields.uuid()?);
     let place: i64 = fields.next()?;
     let address = fields.word(|text| text.parse().ok())?;
     let sealed: &[u8] = fields.next()?;
     let secret = vault.open(upstream_place(&format!("{upstream}/{place}")), sealed)?;
     let tls = fields.maybe_word(|text| text.parse().ok())?;
-    Ok((upstream, UpstreamServer { address, secret, tls }))
+    Ok((upstream, UpstreamServer { address, secret, tls }, fields.flag()?))
 }
 
 pub(crate) fn bypass(fields: &mut Fields<'_>) -> Result<(UserId, Bypass), StoreError> {

@@ -512,14 +512,16 @@ impl Store for SqliteStore {
 
     async fn upstreams(&self) -> Result<Vec<Upstream>, StoreError> {
         const READ: &str = "SELECT id, name, created_at FROM upstreams ORDER BY name_folded";
-        const READ_SERVERS: &str = "SELECT upstream, place, address, secret_sealed, tls_identity FROM upstream_servers ORDER BY upstream, place";
+        const READ_SERVERS: &str = "SELECT upstream, place, address, secret_sealed, tls_identity, accounting \
+             FROM upstream_servers ORDER BY upstream, place";
         let (found, servers) = self.both(sqlx::query(READ), sqlx::query(READ_SERVERS)).await?;
         let mut upstreams: Vec<Upstream> =
             found.iter().map(|row| rows::upstream(&mut Fields::new(row, "upstreams"))).collect::<Result<_, _>>()?;
         for row in &servers {
-            let (id, server) = rows::upstream_server(&mut Fields::new(row, "upstream_servers"), &self.vault)?;
+            let (id, server, keeps) = rows::upstream_server(&mut Fields::new(row, "upstream_servers"), &self.vault)?;
             if let Some(upstream) = upstreams.iter_mut().find(|upstream| upstream.id == id) {
-                upstream.servers.push(server);
+                let servers = if keeps { &mut upstream.accounting } else { &mut upstream.servers };
+                servers.push(server);
             }
         }
         Ok(upstreams)

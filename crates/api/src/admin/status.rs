@@ -50,8 +50,8 @@ pub trait ServerFacts: Send + Sync + 'static {
     /// Whether a directory has a group of this name, and if not, what is wrong.
     async fn find_group(&self, directory: &Directory, group: &str) -> Result<(), String>;
 
-    /// How the servers of an upstream do, in their order; empty where it is not known yet.
-    fn upstream_servers(&self, upstream: UpstreamId) -> Vec<UpstreamServerView>;
+    /// How the servers of an upstream do, in their order, and those that keep accounting; empty where it is not known yet.
+    fn upstream_servers(&self, upstream: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>);
 
     /// Asks each server of an upstream whether it is there, or whether somebody may log on.
     async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep>;
@@ -72,6 +72,12 @@ pub struct Facts {
     pub url: String,
     /// Shown in the app.
     pub organization: String,
+    /// Where accounting listens; nowhere unless it is set.
+    #[serde(default)]
+    pub accounting: Vec<String>,
+    /// Packets of accounting by what became of them, for all clients together.
+    #[serde(default)]
+    pub accounting_counters: BTreeMap<String, u64>,
     /// Packets by what became of them, for all clients together.
     pub radius_counters: BTreeMap<String, u64>,
     /// The same for each client, by its name.

@@ -26,6 +26,8 @@ pub const END_OF_LOOP: &str = "On NPS copy the connection request policy that se
 const MOST: usize = 16;
 /// RFC 2865 section 3.
 const PORT: u16 = 1812;
+/// RFC 2866 section 3.
+const ACCOUNTING_PORT: u16 = 1813;
 
 /// An upstream as shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,9 @@ pub struct UpstreamView {
     pub name: String,
     /// Its servers, in the order in which they are asked.
     pub servers: Vec<UpstreamServerView>,
+    /// Where accounting goes on to, in the order in which they are asked.
+    #[serde(default)]
+    pub accounting: Vec<UpstreamServerView>,
     /// Resources that use it.
     pub resources: Vec<String>,
     /// When it was added.
@@ -77,7 +82,7 @@ pub struct UpstreamChanged {
 pub struct UpstreamStep {
     /// Which server.
     pub server: String,
-    /// What was tried: `status`, `login`.
+    /// What was tried: `status`, `login`, `accounting`.
     pub step: String,
     /// Whether it went well.
     pub ok: bool,
@@ -121,6 +126,9 @@ pub(super) struct NewServer {
 pub(super) struct AddUpstream {
     name: String,
     servers: Vec<NewServer>,
+    /// Without a secret each has that of the server on the same machine.
+    #[serde(default)]
+    accounting: Vec<NewServer>,
     #[serde(default)]
     generate_secrets: bool,
 }
@@ -133,6 +141,9 @@ pub(super) struct SetUpstream {
     /// All servers, in the place of those before.
     #[serde(default)]
     servers: Option<Vec<NewServer>>,
+    /// All accounting servers, in the place of those before.
+    #[serde(default)]
+    accounting: Option<Vec<NewServer>>,
     /// For every server that is named without one; without servers for all of them.
     #[serde(default)]
     generate_secrets: bool,
@@ -149,8 +160,11 @@ pub(super) struct Test {
 
 /// What a record says of an upstream; `secrets` says what became of them.
 fn facts(upstream: &Upstream, secrets: &str) -> Value {
-    let servers: Vec<_> = upstream.servers.iter().map(server_text).collect();
-    json!({"name": upstream.name, "servers": servers, "secrets": secrets})
+    let texts = |servers: &[UpstreamServer]| -> Vec<String> { servers.iter().map(server_text).collect() };
+    json!({
+        "name": upstream.name, "servers": texts(&upstream.servers), "accounting": texts(&upstream.accounting),
+        "secrets": secrets,
+    })
 }
 
 /// Reads a server: an address, or one over TLS with what its certificate has to be.
@@ -175,16 +189,27 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, AdminProblem> {
         }
         Ok(address) => Ok(address),
         Err(_) => refuse(
-            "is no address: write 192.0.2.7, 192.0.2.7:1812 or [2001:db8::7]:1812. Names are not looked up, so that nobody who \
+            "is no address: write 192.0.2.7, 192.0.2.7:1812 or [2001:db8::7]:1812 (accounting: 1813). Names are not looked up, so that nobody who \
              answers for them says where passwords go",
         ),
     }
 }
 
 struct Servers {
+    /// Those that check logins, and behind them those that keep accounting.
     all: Vec<UpstreamServer>,
+    /// How many keep accounting.
+    accounting: usize,
     shown: BTreeMap<String, String>,
     warnings: Vec<String>,
+}
+
+impl Servers {
+    /// Those that check logins, and those that keep accounting.
+    fn split(&self) -> (Vec<UpstreamServer>, Vec<UpstreamServer>) {
+        let (logins, accounting) = self.all.split_at(self.all.len().saturating_sub(self.accounting));
+        (logins.to_vec(), accounting.to_vec())
+    }
 }
 
 impl AdminApi {
@@ -208,52 +233,70 @@ impl AdminApi {
     }
 
     async fn upstream_view(&self, upstream: &Upstream) -> Result<UpstreamView, AdminProblem> {
-        let mut servers = self.facts.upstream_servers(upstream.id);
-        if servers.len() != upstream.servers.len() {
+        let (mut servers, mut accounting) = self.facts.upstream_servers(upstream.id);
+        if servers.len() != upstream.servers.len() || accounting.len() != upstream.accounting.len() {
             let bare = |server: &UpstreamServer| UpstreamServerView {
                 address: server_text(server),
                 ..UpstreamServerView::default()
             };
             servers = upstream.servers.iter().map(bare).collect();
+            accounting = upstream.accounting.iter().map(bare).collect();
         }
         Ok(UpstreamView {
             id: upstream.id.to_string(),
             name: upstream.name.clone(),
             servers,
+            accounting,
             resources: self.resources_behind(upstream.id).await?,
             created_at: upstream.created_at.to_rfc3339(),
         })
     }
 
-    /// Servers as they were written. One without a secret keeps that which its address had, or gets a generated one.
+    /// Servers as they were written, first those that check logins, then those that keep accounting. One without a secret
+    /// keeps that which its address had, or gets a generated one; one that keeps accounting and is on the machine of one
+    /// that checks logins has its secret, since a server knows its clients by their machine.
     async fn servers(
         &self,
-        new: Vec<NewServer>,
-        before: &[UpstreamServer],
+        (new, accounting): (Vec<NewServer>, Vec<NewServer>),
+        (logins_before, accounting_before): (&[UpstreamServer], &[UpstreamServer]),
         generate: bool,
     ) -> Result<Servers, AdminProblem> {
         let refuse = |detail: String| Err(AdminProblem::new(AdminCode::UpstreamRefused, detail));
         if new.is_empty() {
             return refuse("an upstream needs a server: --server 192.0.2.7".to_owned());
         }
-        if new.len() > MOST {
-            return refuse(format!("{} servers are more than {MOST}", new.len()));
+        if new.len() > MOST || accounting.len() > MOST {
+            return refuse(format!("{} servers are more than {MOST}", new.len().max(accounting.len())));
         }
-        let mut out = Servers { all: Vec::new(), shown: BTreeMap::new(), warnings: Vec::new() };
-        for one in new {
-            let (address, tls) = server(&one.address)?;
+        let mut out = Servers { all: Vec::new(), accounting: 0, shown: BTreeMap::new(), warnings: Vec::new() };
+        out.accounting = accounting.len();
+        let logins = new.len();
+        let new = new.into_iter().map(|one| (one, logins_before, PORT));
+        let accounting = accounting.into_iter().map(|one| (one, accounting_before, ACCOUNTING_PORT));
+        for (one, before, port) in new.chain(accounting) {
+            let keeps_accounting = port == ACCOUNTING_PORT;
+            let (address, tls) =
+                if keeps_accounting { (address(&one.address, port)?, None) } else { server(&one.address)? };
             if out.all.iter().any(|server| server.address == address) {
                 return refuse(format!("{address} is named twice"));
             }
-            let kept = before.iter().find(|server| server.address == address && server.tls.is_none());
-            let kept = kept.map(|server| server.secret.clone());
-            let secret = match (one.secret, kept) {
+            let kept = before.iter().find(|server| server.address == address && server.tls.is_none() && !generate);
+            let neighbour = out.all.iter().take(logins);
+            let neighbour = neighbour.filter(|server| keeps_accounting && server.tls.is_none());
+            let neighbour = neighbour.into_iter().find(|server| server.address.ip() == address.ip());
+            // One that had the secret of its neighbour goes with it.
+            let followed = |kept: &&UpstreamServer| {
+                let same = |login: &UpstreamServer| (login.address.ip(), &login.secret) == (address.ip(), &kept.secret);
+                keeps_accounting && logins_before.iter().any(same)
+            };
+            let known = kept.filter(|kept| !followed(kept)).or(neighbour).or(kept);
+            let secret = match (one.secret, known.map(|server| server.secret.clone())) {
                 (Some(_), _) if tls.is_some() => {
                     let text = format!("{} is asked over TLS, where there is no shared secret (RFC 6614)", one.address);
                     return Err(AdminProblem::new(AdminCode::SecretRefused, text));
                 }
                 (None, _) if tls.is_some() => radsec_secret(),
-                (None, Some(kept)) if !generate => kept,
+                (None, Some(known)) => known,
                 (given, _) => {
                     let Some(made) = self.new_secret(given, generate)? else {
                         return Err(AdminProblem::new(
@@ -303,6 +346,7 @@ impl AdminApi {
             for server in &servers {
                 out.extend(examine(&about, &upstream.name, server, down == servers.len()));
             }
+            out.extend(examine_accounting(&about, &upstream.name, &self.upstream_view(&upstream).await?.accounting));
             if down == 0 {
                 out.push(Finding::ok(&about, format!("{} servers, none of them known to be silent", servers.len())));
             }
@@ -347,6 +391,39 @@ fn examine(about: &str, name: &str, server: &UpstreamServerView, all_down: bool)
             format!("{address} sent back to us {loops} logins that it got from us. {END_OF_LOOP}"),
         ));
     }
+    out
+}
+
+/// What there is to say of the servers that keep accounting: while none of them answers, nothing is kept.
+fn examine_accounting(about: &str, name: &str, servers: &[UpstreamServerView]) -> Vec<Finding> {
+    let silent: Vec<&str> =
+        servers.iter().filter(|server| server.down_seconds.is_some()).map(|server| server.address.as_str()).collect();
+    let unproven = |server: &&UpstreamServerView| server.counters.get("unproven").is_some_and(|count| *count > 0);
+    let mut out: Vec<Finding> = servers
+        .iter()
+        .filter(unproven)
+        .map(|server| {
+            let text = format!(
+                "replies of the accounting server {} were not made with the shared secret that is set here, and were dropped: \
+                 set the same one on both sides",
+                server.address
+            );
+            Finding::wrong(about, text)
+        })
+        .collect();
+    if silent.is_empty() {
+        return out;
+    }
+    let (consequence, all) = if silent.len() == servers.len() {
+        ("clients get no answer to accounting and ask again", true)
+    } else {
+        ("the others are asked instead", false)
+    };
+    let text = format!(
+        "accounting server {} does not answer; {consequence}. `countersign upstream test {name}` says more",
+        silent.join(", ")
+    );
+    out.push(if all { Finding::wrong(about, text) } else { Finding::note(about, text) });
     out
 }
 
@@ -397,12 +474,14 @@ pub(super) async fn add(
 ) -> Result<Response, AdminProblem> {
     check_shown("name of the upstream", &new.name)?;
     let _one = api.changes.lock().await;
-    let made = api.servers(new.servers, &[], new.generate_secrets).await?;
+    let made = api.servers((new.servers, new.accounting), (&[], &[]), new.generate_secrets).await?;
+    let (servers, accounting) = made.split();
     let now = api.desk.clock().now();
     let upstream = Upstream {
         id: UpstreamId::new(now, &**api.desk.entropy()),
         name: new.name,
-        servers: made.all,
+        servers,
+        accounting,
         created_at: now,
     };
     let event = api.change(actor, EventKind::UpstreamAdded, None::<&()>, Some(&facts(&upstream, "(set)")));
@@ -430,14 +509,13 @@ pub(super) async fn set(
     }
     let same = |server: &UpstreamServer| NewServer { address: server_text(server), secret: None };
     let servers = new.servers.unwrap_or_else(|| before.servers.iter().map(same).collect());
-    let made = api.servers(servers, &before.servers, new.generate_secrets).await?;
-    upstream.servers = made.all;
+    let accounting = new.accounting.unwrap_or_else(|| before.accounting.iter().map(same).collect());
+    let known = (before.servers.as_slice(), before.accounting.as_slice());
+    let made = api.servers((servers, accounting), known, new.generate_secrets).await?;
+    (upstream.servers, upstream.accounting) = made.split();
     if upstream != before {
-        let secret_of = |upstream: &Upstream, address| {
-            upstream.servers.iter().find(|server| server.address == address).map(|server| server.secret.clone())
-        };
-        let kept =
-            upstream.servers.iter().all(|server| secret_of(&before, server.address).as_ref() == Some(&server.secret));
+        let mut all = upstream.servers.iter().chain(&upstream.accounting);
+        let kept = all.all(|server| before.servers.iter().chain(&before.accounting).any(|old| old == server));
         let after = if kept { "(set)" } else { "(replaced)" };
         let event = api.change(
             actor,

@@ -41,25 +41,28 @@ pub(crate) async fn run(command: UpstreamCommand, data: &Path, output: Output) -
     }
 }
 
-/// Servers with the secrets that were typed: one line for all of them, or one for each.
-fn with_secrets(servers: &[String]) -> Result<Vec<Value>, Failure> {
+/// Servers with the secrets that were typed: one line for all of them, or one for each, those that keep accounting last;
+/// they may be left out.
+fn with_secrets(servers: &[String], accounting: &[String]) -> Result<(Vec<Value>, Vec<Value>), Failure> {
     let typed = from_stdin("shared secret")?;
     let lines: Vec<&str> = typed.split('\n').collect();
-    let wanted = servers.iter().filter(|server| !is_over_tls(server)).count();
-    if lines.len() != 1 && lines.len() != wanted {
+    let logins = servers.iter().filter(|server| !is_over_tls(server)).count();
+    let all = logins.saturating_add(accounting.len());
+    if ![1, logins, all].contains(&lines.len()) {
         let fault = anyhow!(
-            "{} shared secrets on standard input for {} servers: write one line for all of them, or one for each in their order",
+            "{} shared secrets on standard input for {all} servers: write one line for all of them, or one for each in their order",
             lines.len(),
-            wanted
         );
         return Err(fault.into());
     }
-    let mut lines = lines.iter().cycle();
-    let with_secret = |server: &String| match is_over_tls(server) {
+    let each = if lines.len() == 1 { all } else { lines.len() };
+    let mut secrets = lines.iter().cycle().take(each);
+    let mut with_secret = |server: &String| match is_over_tls(server) {
         true => json!({"address": server}),
-        false => json!({"address": server, "secret": lines.next()}),
+        false => json!({"address": server, "secret": secrets.next()}),
     };
-    Ok(servers.iter().map(with_secret).collect())
+    let servers = servers.iter().map(&mut with_secret).collect();
+    Ok((servers, accounting.iter().map(with_secret).collect()))
 }
 
 fn is_over_tls(server: &str) -> bool {
@@ -71,10 +74,15 @@ fn without_secrets(servers: &[String]) -> Vec<Value> {
 }
 
 async fn add(client: &Client, new: AddUpstream, output: Output) -> Result<(), Failure> {
-    let servers = if new.secret_stdin { with_secrets(&new.servers)? } else { without_secrets(&new.servers) };
+    let (servers, accounting) = if new.secret_stdin {
+        with_secrets(&new.servers, &new.accounting)?
+    } else {
+        (without_secrets(&new.servers), without_secrets(&new.accounting))
+    };
     let body = json!({
         "name": new.upstream.name,
         "servers": servers,
+        "accounting": accounting,
         "generate_secrets": new.generate_secret,
     });
     let changed: UpstreamChanged = client.post("upstreams", &body).await?;
@@ -96,9 +104,16 @@ async fn set(client: &Client, new: SetUpstream, output: Output) -> Result<(), Fa
         let before: UpstreamView = client.get(&path).await?;
         servers = before.servers.into_iter().map(|server| server.address).collect();
     }
+    let (servers, accounting) = if new.secret_stdin {
+        with_secrets(&servers, &new.accounting)?
+    } else {
+        (without_secrets(&servers), without_secrets(&new.accounting))
+    };
     if !servers.is_empty() {
-        let servers = if new.secret_stdin { with_secrets(&servers)? } else { without_secrets(&servers) };
         body.insert("servers".to_owned(), servers.into());
+    }
+    if !accounting.is_empty() || new.no_accounting {
+        body.insert("accounting".to_owned(), accounting.into());
     }
     body.insert("generate_secrets".to_owned(), new.generate_secret.into());
     let changed: UpstreamChanged = client.patch(&path, &Value::Object(body)).await?;
@@ -158,6 +173,9 @@ fn say(changed: &UpstreamChanged, verb: &str, output: Output) {
 fn print(upstream: &UpstreamView, output: Output) {
     let mut facts = vec![("name", upstream.name.clone())];
     facts.extend(upstream.servers.iter().map(|server| ("server", format!("{}: {}", server.address, state(server)))));
+    let kept =
+        |server: &UpstreamServerView| ("accounting", format!("{}: {}", server.address, accounting_state(server)));
+    facts.extend(upstream.accounting.iter().map(kept));
     facts.extend([
         ("resources", upstream.resources.join(", ")),
         ("added", upstream.created_at.clone()),
@@ -169,12 +187,22 @@ fn print(upstream: &UpstreamView, output: Output) {
 /// How a server does, in one line.
 fn state(server: &UpstreamServerView) -> String {
     let count = |word| server.counters.get(word).copied().unwrap_or(0);
-    let health = match (server.down_seconds, server.heard_seconds) {
+    let (asked, accepts, rejects) = (count("asked"), count("accepts"), count("rejects"));
+    format!("{}; {asked} asked, {accepts} accepted, {rejects} rejected", health(server))
+}
+
+/// The same of one that keeps accounting.
+fn accounting_state(server: &UpstreamServerView) -> String {
+    let count = |word| server.counters.get(word).copied().unwrap_or(0);
+    format!("{}; {} asked, {} recorded", health(server), count("asked"), count("recorded"))
+}
+
+fn health(server: &UpstreamServerView) -> String {
+    match (server.down_seconds, server.heard_seconds) {
         (Some(seconds), _) => format!("has not answered for {seconds} s"),
         (None, Some(seconds)) => format!("answered {seconds} s ago"),
         (None, None) => "not heard yet".to_owned(),
-    };
-    format!("{health}; {} asked, {} accepted, {} rejected", count("asked"), count("accepts"), count("rejects"))
+    }
 }
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {

@@ -60,7 +60,8 @@ impl Relay {
             secret: Secret::new(b"a secret of the upstream".to_vec()),
         };
         let id = UpstreamId::new(site.clock.now(), &*site.entropy);
-        let upstream = Upstream { id, name: "NPS".to_owned(), servers: vec![server], created_at: site.clock.now() };
+        let (accounting, created_at) = (Vec::new(), site.clock.now());
+        let upstream = Upstream { id, name: "NPS".to_owned(), servers: vec![server], accounting, created_at };
         site.write(Write::AddUpstream(Box::new(upstream))).await;
         let (resource, client) = site.rows(NewResource { primary: Primary::Radius, ..NewResource::default() });
         let resource = Resource { upstream: Some(id), policy, ..resource };

@@ -24,6 +24,7 @@ impl Maker {
             id: UpstreamId::new(NOW, self.entropy()),
             name: name.to_owned(),
             servers: vec![server("192.0.2.10:1812", "first"), server("[2001:db8::1]:1645", "second")],
+            accounting: vec![server("192.0.2.11:1813", "third"), server("192.0.2.10:1813", "fourth")],
             created_at: NOW,
         }
     }
@@ -87,6 +88,7 @@ pub async fn upstreams_have_names_and_secrets_of_their_own(backend: &dyn Backend
     nps.servers.reverse();
     nps.servers[1].tls = Some("radius.example.org".parse().unwrap());
     nps.servers[0].tls = Some(TlsIdentity::Fingerprint([7; 32]));
+    nps.accounting.pop();
     "nps".clone_into(&mut nps.name);
     holds(&*store, vec![set(&nps)]).await;
     assert_eq!(store.upstreams().await.unwrap(), [other.clone(), nps.clone()]);
