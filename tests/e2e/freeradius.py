@@ -160,6 +160,11 @@ modules {{
     use_mppe = yes
     with_ntdomain_hack = yes
   }}
+  detail {{
+    filename = {folder}/detail
+    permissions = 0600
+    header = "record"
+  }}
 }}
 server default {{
   listen {{
@@ -190,7 +195,7 @@ server default {{
     ok
   }}
   accounting {{
-    ok
+    {"detail" if kind == "acct" else "ok"}
   }}
   post-auth {{
     {sign}
@@ -228,6 +233,14 @@ server default {{
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def records(self) -> list[list[str]]:
+        """What it has kept: the attributes of each Accounting-Request, in their order, as FreeRADIUS writes them."""
+        detail = self.folder / "detail"
+        blocks = detail.read_text().strip().split("\n\n") if detail.exists() else []
+        ours = ("Acct-Unique-Session-Id", "Event-Timestamp", "Tmp-String-9", "Timestamp")
+        lines = [[line.strip() for line in block.splitlines() if line.startswith("\t")] for block in blocks]
+        return [[line for line in block if not line.startswith(ours)] for block in lines]
 
     def received(self) -> int:
         """How many Access-Requests have come."""

@@ -77,6 +77,7 @@ class Server:
     def __init__(self, data: Path):
         self.data = data
         self.radius = ("127.0.0.1", free_port(socket.SOCK_DGRAM))
+        self.accounting = ("127.0.0.1", free_port(socket.SOCK_DGRAM))
         self.url = f"http://localhost:{free_port()}"
         self.log = data.parent / f"{data.name}.log"
         self.canaries: set[str] = set()
@@ -88,7 +89,8 @@ class Server:
 
     def write_config(self) -> None:
         (self.data / "countersign.toml").write_text(
-            f'[radius]\nlisten = "{self.radius[0]}:{self.radius[1]}"\n\n'
+            f'[radius]\nlisten = "{self.radius[0]}:{self.radius[1]}"\n'
+            f'accounting = ["{self.accounting[0]}:{self.accounting[1]}"]\n\n'
             f'[app]\nlisten = "127.0.0.1:{self.url.rsplit(":", 1)[1]}"\nurl = "{self.url}"\n'
         )
 

@@ -31,6 +31,8 @@ def test_verify_opens_the_tunnel_and_nothing_else_does(tunnel, user):
     assert tunnel.reachable()
     [verdict] = tunnel.resource.server.verdicts(user_typed=alice.name)
     assert (verdict["result"], verdict["reason"]) == ("accept", "approved")
+    # The plugin lets nobody in before accounting has answered; its session ends there as well.
+    assert [packet[0] for packet in tunnel.accounting.replies[:1]] == [5], tunnel.accounting.replies
 
 
 def test_deny_keeps_it_shut(tunnel, user):

@@ -8,7 +8,6 @@ import socket
 import subprocess
 from pathlib import Path
 
-from freeradius import FreeRADIUS
 from harness import missing, need, wait_until
 from middle import Middle
 from vpn_prompt import Window
@@ -77,7 +76,6 @@ class Tunnel:
         self.server, self.client = Namespace(), Namespace()
         self.process: subprocess.Popen | None = None
         self.dials: list[Dial] = []
-        self.accounting: FreeRADIUS | None = None
         self.server.run(
             "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(self.client.holder.pid)
         )
@@ -86,6 +84,7 @@ class Tunnel:
             namespace.run("ip", "link", "set", "eth0", "up")
         # The RADIUS server of the VPN is an address in its namespace; the packets go on to countersign from there.
         self.radius = Middle(resource.server.radius, resource.source, self.server.udp_socket(("127.0.0.1", 1812)))
+        self.accounting = Middle(resource.server.accounting, resource.source, self.server.udp_socket(("127.0.0.1", 1813)))
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
              "-subj", "/CN=vpn.example.test", "-addext", "extendedKeyUsage=serverAuth", "-addext",
@@ -131,10 +130,6 @@ class Tunnel:
 
     def plugin(self, *, wait: int = 30, tries: int = 1) -> str:
         """The RADIUS plugin of Debian's openvpn-auth-radius."""
-        # It lets nobody in before an accounting server has answered too, and countersign is none.
-        self.accounting = FreeRADIUS(
-            self.folder / "accounting", {"127.0.0.1": self.resource.secret}, kind="acct", port=1813, inside=self.server.enter
-        ).start()
         library = "/usr/lib/openvpn/radiusplugin.so"
         if not Path(library).exists():
             missing("openvpn-auth-radius is not installed (scripts/setup-tests installs it)")
@@ -153,7 +148,7 @@ overwriteccfiles=false
 useauthcontrolfile=true
 server
 {{
-	acctport=1813
+	acctport={self.accounting.address[1]}
 	authport={address[1]}
 	name={address[0]}
 	retry={tries}
@@ -193,8 +188,7 @@ server
             one.stop()
         if self.process is not None:
             end(self.process)
-        if self.accounting is not None:
-            self.accounting.stop()
+        self.accounting.stop()
         self.radius.stop()
         self.server.stop()
         self.client.stop()

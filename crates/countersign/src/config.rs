@@ -39,6 +39,11 @@ const DEFAULT: &str = r##"# countersign: what the server needs to start. Users, 
 # Where VPN, RD Gateway and other RADIUS clients send to; several as ["192.0.2.1:1812", "[2001:db8::1]:1812"].
 # listen = "0.0.0.0:1812"
 
+# Where accounting is taken from the same clients, as "0.0.0.0:1813" (OpenVPN's RADIUS plugin needs it); off while the list is
+# empty. It is sent on to upstreams that keep it (`countersign upstream set NAME --accounting ADDRESS`), else only answered:
+# nothing of it is kept here.
+# accounting = []
+
 [app]
 # Where phones, or the reverse proxy before this server, connect to.
 # listen = "127.0.0.1:8080"
@@ -103,9 +108,27 @@ const DEFAULT: &str = r##"# countersign: what the server needs to start. Users, 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Addresses(Vec<SocketAddr>);
 
+/// The same, or none.
+#[derive(Debug)]
+struct AddressesOrNone(Addresses);
+
+impl<'de> Deserialize<'de> for AddressesOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Addresses::read(deserializer, true).map(Self)
+    }
+}
+
 impl<'de> Deserialize<'de> for Addresses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
+        Self::read(deserializer, false)
+    }
+}
+
+impl Addresses {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D, may_be_none: bool) -> Result<Self, D::Error> {
+        struct Visitor {
+            may_be_none: bool,
+        }
         impl<'de> de::Visitor<'de> for Visitor {
             type Value = Addresses;
 
@@ -122,13 +145,13 @@ impl<'de> Deserialize<'de> for Addresses {
                 while let Some(text) = seq.next_element::<String>()? {
                     out.push(address(&text).map_err(de::Error::custom)?);
                 }
-                if out.is_empty() {
+                if out.is_empty() && !self.may_be_none {
                     return Err(de::Error::custom("the list is empty: at least one address is needed"));
                 }
                 Ok(Addresses(out))
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(Visitor { may_be_none })
     }
 }
 
@@ -198,6 +221,7 @@ struct ServerSection {
 #[serde(deny_unknown_fields, default)]
 struct RadiusSection {
     listen: Option<Addresses>,
+    accounting: Option<AddressesOrNone>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,6 +313,8 @@ impl Limits {
 pub(crate) struct Config {
     pub(crate) organization: String,
     pub(crate) radius_listen: Vec<SocketAddr>,
+    /// Empty: no accounting.
+    pub(crate) accounting_listen: Vec<SocketAddr>,
     pub(crate) app_listen: SocketAddr,
     pub(crate) url: Origin,
     pub(crate) tls: Option<Tls>,
@@ -393,6 +419,7 @@ impl Config {
             .with_context(|| format!("[database] url = {database:?} is not supported: write \"sqlite:FILE\""))?;
         Ok(Self {
             organization,
+            accounting_listen: sections.radius.accounting.map(|listen| listen.0.0).unwrap_or_default(),
             radius_listen: sections
                 .radius
                 .listen
@@ -444,6 +471,7 @@ mod tests {
             ("[radius]\nlisten = \"0.0.0.0:1812\"\nlisten_too = 1\n", &["line 3", "listen_too"][..]),
             ("[radios]\n", &["line 1", "radios"]),
             ("[radius]\nlisten = \"vpn.example.com:1812\"\n", &["line 2", "vpn.example.com", "no host name"]),
+            ("[radius]\naccounting = \"vpn:1813\"\n", &["line 2", "vpn:1813", "no host name"]),
             ("[radius]\nlisten = []\n", &["line 2", "at least one"]),
             ("[app]\n\nurl = \"http://mfa.example.com\"\n", &["line 3", "http://mfa.example.com"]),
             ("[app]\nurl = \"https://mfa.example.com/app\"\n", &["line 2"]),
@@ -475,7 +503,11 @@ mod tests {
         assert_eq!(config.database, Path::new("/data/countersign.db"));
         let config =
             parse("[radius]\nlisten = [\"0.0.0.0:1\", \"[::1]:2\"]\n[database]\nurl = \"sqlite:///x.db\"").unwrap();
-        assert_eq!(config.radius_listen.len(), 2);
+        assert_eq!((config.radius_listen.len(), config.accounting_listen.len()), (2, 0));
+        for (text, count) in [("\"[::]:1813\"", 1), ("[]", 0), ("[\"0.0.0.0:1813\", \"[::1]:1813\"]", 2)] {
+            let config = parse(&format!("[radius]\naccounting = {text}")).unwrap();
+            assert_eq!(config.accounting_listen.len(), count);
+        }
         assert_eq!(config.database, Path::new("/x.db"));
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Program {
     pub(crate) config: Config,
     pub(crate) started_at: String,
     pub(crate) radius: Vec<SocketAddr>,
+    /// Nowhere unless it is set.
+    pub(crate) accounting: Vec<SocketAddr>,
     pub(crate) app: SocketAddr,
     pub(crate) figures: Arc<Figures>,
     /// `None` without TLS.
@@ -83,6 +85,8 @@ impl ServerFacts for Program {
             app: self.app.to_string(),
             url: self.config.url.to_string(),
             organization: self.config.organization.clone(),
+            accounting: self.accounting.iter().map(ToString::to_string).collect(),
+            accounting_counters: named(self.figures.accounting().named()),
             radius_counters: named(self.figures.counts().named()),
             client_counters,
             push_counters: self
@@ -108,6 +112,7 @@ impl ServerFacts for Program {
         for address in &self.radius {
             out.push(self.probe_radius(*address).await);
         }
+        out.extend(self.accounting());
         out.extend(self.certificate());
         out.extend(upkeep::disk(&self.config.database));
         out.extend(self.address_for_phones());
@@ -144,7 +149,7 @@ impl ServerFacts for Program {
         self.directories.find_group(directory, group).await
     }
 
-    fn upstream_servers(&self, upstream: UpstreamId) -> Vec<UpstreamServerView> {
+    fn upstream_servers(&self, upstream: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>) {
         self.upstreams.servers(upstream)
     }
 
@@ -195,6 +200,41 @@ impl Program {
         let answer = answer.get(..length).unwrap_or_default();
         let rule = MessageAuthenticatorRule::Required;
         Ok(verify_reply(answer, &authenticator, Identifier(0), secret, rule).is_ok())
+    }
+
+    /// What there is to say of accounting.
+    fn accounting(&self) -> Vec<Finding> {
+        let counts = self.figures.accounting();
+        if self.accounting.is_empty() {
+            let kept = |upstream: &Upstream| !upstream.accounting.is_empty();
+            let upstreams = Arc::clone(&self.desk.upstreams().borrow());
+            let names: Vec<&str> = upstreams.values().filter(|one| kept(one)).map(|one| one.name.as_str()).collect();
+            let text = format!(
+                "upstream {} keeps accounting, and none is taken here: set [radius] accounting = \"0.0.0.0:1813\"",
+                names.join(", ")
+            );
+            return if names.is_empty() { Vec::new() } else { vec![Finding::note("accounting", text)] };
+        }
+        let addresses: Vec<_> = self.accounting.iter().map(ToString::to_string).collect();
+        let mut out = vec![Finding::ok(
+            "accounting",
+            format!(
+                "listens on {}; {} records answered since start, {} sent on",
+                addresses.join(", "),
+                counts.responses,
+                counts.forwarded
+            ),
+        )];
+        let unanswered = counts.unanswered;
+        if unanswered > 0 {
+            out.push(Finding::note(
+                "accounting",
+                format!(
+                    "{unanswered} times no server of an upstream took a record, so its client got no answer and asks again"
+                ),
+            ));
+        }
+        out
     }
 
     fn address_for_phones(&self) -> Vec<Finding> {

@@ -18,7 +18,7 @@ use countersign_api::{
 };
 use countersign_desk::{Desk, Peers};
 use countersign_domain::{AuditEvent, Clock, Commit, Entropy, EventKind};
-use countersign_radius_server::{BindError, Config as RadiusConfig, RadiusServer};
+use countersign_radius_server::{AccountingConfig, AccountingServer, BindError, Config as RadiusConfig, RadiusServer};
 use countersign_storage::{Store, Vault, VaultError};
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
 use sd_notify::NotifyState;
@@ -127,11 +127,20 @@ impl Server {
         let push = Push::open(&config.push, &*store, &desk, Arc::clone(&clock), entropy).await?;
         let (push, dispatcher) = push.unzip();
 
-        let radius = RadiusConfig { listen: config.radius_listen.clone(), limits: config.limits.radius(), mark };
+        let limits = config.limits.radius();
+        let accounting = AccountingConfig { listen: config.accounting_listen.clone(), limits, mark: mark.clone() };
+        let radius = RadiusConfig { listen: config.radius_listen.clone(), limits, mark };
         let radius = RadiusServer::bind(radius, Arc::clone(&desk)).map_err(|fault| match fault {
             BindError::Taken { .. } | BindError::Covered { .. } => anyhow!(fault).context("address in use"),
             other => other.into(),
         })?;
+        let accounting = if accounting.listen.is_empty() {
+            None
+        } else {
+            let (resources, figures) = (desk.resources(), radius.figures());
+            let bound = AccountingServer::bind(accounting, resources, upstreams.clone(), figures);
+            Some(bound.context("[radius] accounting")?)
+        };
         let listener = AppListener::bind(&config).await?;
         let device_api = DeviceApi::new(
             Arc::clone(&desk),
@@ -153,6 +162,7 @@ impl Server {
             config: config.clone(),
             started_at: now.to_rfc3339(),
             radius: radius.local_addrs().collect(),
+            accounting: accounting.iter().flat_map(AccountingServer::local_addrs).collect(),
             app: listener.address(),
             figures: radius.figures(),
             certificate: listener.certificate(),
@@ -172,6 +182,13 @@ impl Server {
             radius.run(token).await;
             "the RADIUS door"
         });
+        if let Some(accounting) = accounting {
+            let token = closing.clone();
+            listeners.spawn(async move {
+                accounting.run(token).await;
+                "accounting"
+            });
+        }
         let files = AppFiles::embedded();
         if files.is_empty() {
             tracing::warn!("app: this build has no phone app in it; the app's address says how to build it");

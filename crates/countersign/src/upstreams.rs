@@ -3,6 +3,7 @@
 mod eap;
 mod words;
 
+use core::time::Duration;
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -20,9 +21,13 @@ use countersign_radius_client::{
     Answer, Client, Forward, NoAnswer, Outcome, ProxyMark, ProxyTag, ServerState, UpstreamServer as Server,
     trial::{self, Question},
 };
+use countersign_radius_server::Recorders;
 use countersign_storage::{Store, StoreError};
 use tokio::time::Instant;
 use tracing::warn;
+
+/// A record waits so long for a server; then its client may ask again. Shorter than most clients take to give a record up.
+const RECORD: Duration = Duration::from_secs(10);
 
 /// Clients of all upstreams, made when they are added and anew when their settings change.
 pub(crate) struct Forwarders {
@@ -36,6 +41,8 @@ pub(crate) struct Forwarders {
 struct Made {
     as_it_was: Arc<Upstream>,
     client: Client,
+    /// Where it keeps accounting.
+    accounting: Option<Client>,
     left_out: Seldom,
 }
 
@@ -49,10 +56,33 @@ impl Forwarders {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The servers of an upstream, in their order.
-    pub(crate) fn servers(&self, upstream: UpstreamId) -> Vec<UpstreamServerView> {
-        let servers = self.made().get(&upstream).map(|made| made.client.servers()).unwrap_or_default();
-        servers.into_iter().map(|(address, state)| view(address, &state)).collect()
+    /// The servers of an upstream, in their order, and those that keep accounting.
+    pub(crate) fn servers(&self, upstream: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>) {
+        let made = self.made();
+        let Some(made) = made.get(&upstream) else { return (Vec::new(), Vec::new()) };
+        let views = |client: &Client| -> Vec<UpstreamServerView> {
+            client.servers().iter().map(|(address, state)| view(*address, state)).collect()
+        };
+        (views(&made.client), made.accounting.as_ref().map(views).unwrap_or_default())
+    }
+
+    fn accounting(&self, upstream: UpstreamId) -> Option<Client> {
+        self.made().get(&upstream)?.accounting.clone()
+    }
+
+    /// Tells of what has come back to us, once a minute.
+    fn complain_of_loop(&self, what: &str, looped: impl Fn(&Made) -> bool) {
+        let looped = |made: &Made| looped(made).then(|| made.as_it_was.name.clone());
+        let name = self.made().values().find_map(looped);
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(times) = loops.happens(self.started.elapsed()) else { return };
+        let name = name.as_deref().unwrap_or("one that is gone");
+        warn!(
+            upstream.name = name,
+            times,
+            "{what} came back to us: the servers of upstream {name} send to us what they get from us, instead of deciding \
+             it. {END_OF_LOOP}"
+        );
     }
 
     /// Asks each server of an upstream, from sockets of their own.
@@ -66,6 +96,11 @@ impl Forwarders {
             let begin = Instant::now();
             let found = trial::ask(&server(one), question, &*self.entropy).await;
             steps.push(words::step(one.address, login.as_ref(), &found, begin.elapsed()));
+        }
+        for one in &upstream.accounting {
+            let begin = Instant::now();
+            let found = trial::ask(&server(one), Question::AccountingStatus, &*self.entropy).await;
+            steps.push(words::accounting(one.address, &found, begin.elapsed()));
         }
         steps
     }
@@ -110,6 +145,7 @@ fn view(address: SocketAddr, state: &ServerState) -> UpstreamServerView {
         ("accepts", counts.accepts),
         ("rejects", counts.rejects),
         ("challenges", counts.challenges),
+        ("recorded", counts.recorded),
         ("protocol_errors", counts.protocol_errors),
         ("unanswered", counts.unanswered),
         ("loops", counts.loops),
@@ -142,7 +178,11 @@ impl Upstreams for Forwarders {
             }
             let servers = upstream.servers.iter().filter(|server| server.tls.is_none()).map(server).collect();
             let client = Client::new(&upstream.name, servers, self.mark.clone(), Arc::clone(&self.entropy));
-            made.insert(*id, Made { as_it_was: Arc::clone(upstream), client, left_out: Seldom::default() });
+            let accounting: Vec<Server> = upstream.accounting.iter().map(server).collect();
+            let accounting = (!accounting.is_empty())
+                .then(|| Client::accounting(&upstream.name, accounting, self.mark.clone(), Arc::clone(&self.entropy)));
+            let left_out = Seldom::default();
+            made.insert(*id, Made { as_it_was: Arc::clone(upstream), client, accounting, left_out });
         }
     }
 
@@ -173,6 +213,8 @@ impl Upstreams for Forwarders {
             }
             Outcome::Reject(_) => UpstreamAnswer::Reject,
             Outcome::Challenge(_) => UpstreamAnswer::Challenge,
+            // No login ends so.
+            Outcome::Recorded => UpstreamAnswer::Unavailable(trouble("upstream_silent", "the answer is no verdict")),
             Outcome::NoAnswer(NoAnswer::Loop) => UpstreamAnswer::Loop,
             Outcome::NoAnswer(fault) => {
                 let word = match fault {
@@ -188,17 +230,25 @@ impl Upstreams for Forwarders {
     }
 
     fn looped(&self, tag: [u8; 8]) {
-        let looped = |made: &Made| made.client.looped(ProxyTag(tag)).then(|| made.as_it_was.name.clone());
-        let name = self.made().values().find_map(looped);
-        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(times) = loops.happens(self.started.elapsed()) else { return };
-        let name = name.as_deref().unwrap_or("one that is gone");
-        warn!(
-            upstream.name = name,
-            times,
-            "a login came back to us: the servers of upstream {name} send to us what they get from us, instead of deciding \
-             it. {END_OF_LOOP}"
-        );
+        self.complain_of_loop("a login", |made| made.client.looped(ProxyTag(tag)));
+    }
+}
+
+#[async_trait]
+impl Recorders for Forwarders {
+    fn keeps(&self, upstream: UpstreamId) -> bool {
+        self.made().get(&upstream).is_some_and(|made| made.accounting.is_some())
+    }
+
+    async fn record(&self, upstream: UpstreamId, attributes: Arc<[u8]>) -> bool {
+        let Some(client) = self.accounting(upstream) else { return false };
+        let outcome = client.ask(Forward::new(attributes, None), RECORD).await;
+        outcome == Outcome::Recorded
+    }
+
+    fn looped(&self, tag: [u8; 8]) {
+        let looped = |client: &Client| client.looped(ProxyTag(tag));
+        self.complain_of_loop("an accounting record", |made| made.accounting.as_ref().is_some_and(looped));
     }
 }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::{collections::HashMap, net::IpAddr};
 
 use countersign_domain::ClientId;
-use countersign_radius::{PacketError, RequestError};
+use countersign_radius::{AccountingError, Code, PacketError, RequestError};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -89,8 +89,13 @@ impl Complaints {
         let text = match fault {
             RequestError::UnexpectedCode(code) => format!(
                 "{source} sent RADIUS packets of type {} to this port, which takes Access-Request and Status-Server \
-                 only: point accounting elsewhere or switch it off",
-                code.octet()
+                 only{}",
+                code.octet(),
+                match code {
+                    Code::AccountingRequest =>
+                        ": accounting has a port of its own ([radius] accounting), or switch it off there",
+                    _ => "",
+                }
             ),
             RequestError::MessageAuthenticatorAbsent => format!(
                 "requests from {source} carry no Message-Authenticator and are dropped (CVE-2024-3596): update the \
@@ -118,6 +123,50 @@ impl Complaints {
             }
         };
         warn!(nas.address = %source, client.name = name, "{text}");
+    }
+
+    /// The same of an accounting port.
+    pub(crate) fn refused_accounting(&mut self, now: Instant, client: &Client, source: IpAddr, fault: AccountingError) {
+        let kind = match fault {
+            AccountingError::UnexpectedCode(_) => Kind::Code,
+            AccountingError::RequestAuthenticator | AccountingError::MessageAuthenticator => Kind::OtherSecret,
+            AccountingError::TooMuchProxyState => Kind::ProxyState,
+            AccountingError::Password => Kind::Malformed,
+        };
+        if !self.is_due(now, kind, client) {
+            return;
+        }
+        let (source, name) = (source.to_canonical(), name(client));
+        let text = match fault {
+            AccountingError::UnexpectedCode(code) => format!(
+                "{source} sent RADIUS packets of type {} to an accounting port, which takes Accounting-Request and \
+                 Status-Server only: logins go to [radius] listen",
+                code.octet()
+            ),
+            AccountingError::RequestAuthenticator | AccountingError::MessageAuthenticator => format!(
+                "an accounting packet from {source} was not made with the shared secret of client {name} and was dropped: \
+                 the secret differs, or the packet is damaged or forged"
+            ),
+            AccountingError::TooMuchProxyState => {
+                format!("an accounting packet from {source} carries more Proxy-State than is taken and was dropped")
+            }
+            AccountingError::Password => format!(
+                "an accounting packet from {source} carries a password, which none may (RFC 2866 section 4.1), and was \
+                 dropped"
+            ),
+        };
+        warn!(nas.address = %source, client.name = name, "{text}");
+    }
+
+    pub(crate) fn full_of_accounting(&mut self, now: Instant, client: &Client, source: IpAddr, pending: usize) {
+        if self.is_due(now, Kind::Full, client) {
+            let (source, name) = (source.to_canonical(), name(client));
+            warn!(
+                nas.address = %source, client.name = name, pending_of_client = pending,
+                "accounting from {source} is dropped because too much of it waits for an upstream ({pending} of this client): \
+                 `countersign doctor` says whether that answers"
+            );
+        }
     }
 
     pub(crate) fn full(&mut self, now: Instant, client: &Client, source: IpAddr, pending_of_client: usize) {

@@ -99,6 +99,44 @@ counters! {
 }
 
 counters! {
+    /// Counts of all accounting ports together.
+    AccountingCounters => AccountingCounts {
+        /// Datagrams.
+        packets,
+        /// Datagrams from addresses that belong to no client.
+        unknown_source,
+        /// Datagrams that are no packet, and requests with a password or too much Proxy-State.
+        malformed,
+        /// Packets of a type that does not belong on this port.
+        unexpected_code,
+        /// Requests with a wrong Request Authenticator or Message-Authenticator: another shared secret, or forged.
+        bad_authenticator,
+        /// Status-Server requests that were answered.
+        status_server,
+        /// Accounting-Requests heard for the first time.
+        requests,
+        /// Of these, such as were sent on to an upstream.
+        forwarded,
+        /// Of those, such as no server has answered.
+        unanswered,
+        /// Retransmissions heard while there was no answer.
+        duplicates,
+        /// Retransmissions that got their old response.
+        cached_resent,
+        /// Requests dropped because there was no room for them.
+        full,
+        /// Requests that a rule of their client leads nowhere.
+        misled,
+        /// Requests that we had sent on and that came back to us.
+        loops,
+        /// Accounting-Response sent, without repetitions.
+        responses,
+        /// Responses that the system did not take.
+        unsent,
+    }
+}
+
+counters! {
     /// Counts of one client.
     ClientCounters => ClientCounts {
         /// Requests with a valid Message-Authenticator.
@@ -121,6 +159,12 @@ counters! {
         full,
         /// Requests that we had sent on and that came back to us.
         loops,
+        /// Accounting-Requests heard for the first time.
+        accounting,
+        /// Accounting-Requests with a wrong authenticator.
+        bad_accounting,
+        /// Accounting-Requests that no server of their upstream has answered.
+        accounting_unanswered,
     }
 }
 
@@ -128,6 +172,7 @@ counters! {
 #[derive(Debug, Default)]
 pub struct Figures {
     pub(crate) all: Counters,
+    pub(crate) accounting: AccountingCounters,
     clients: Mutex<HashMap<ClientId, OfClient>>,
 }
 
@@ -142,6 +187,11 @@ impl Figures {
     /// All clients together.
     pub fn counts(&self) -> Counts {
         self.all.read()
+    }
+
+    /// All accounting.
+    pub fn accounting(&self) -> AccountingCounts {
+        self.accounting.read()
     }
 
     /// Counts of one client; zeros for one that does not exist.

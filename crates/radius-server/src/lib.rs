@@ -12,8 +12,11 @@
 //!
 //! A verdict comes back later and leaves from the address that was asked. A reject that nobody was asked about waits
 //! until a second and a bit after the request came in, whatever its reason, so that reasons cannot be told apart.
+//!
+//! Accounting is another matter, with ports of its own ([`AccountingServer`]).
 #![warn(missing_docs)]
 
+mod accounting;
 mod clients;
 mod complaints;
 mod door;
@@ -25,7 +28,8 @@ mod server;
 mod socket;
 mod ways;
 
+pub use accounting::{AccountingConfig, AccountingServer, Recorders};
 pub use countersign_radius::{Limits, upstream::ProxyMark};
-pub use figures::{ClientCounts, Counts, Figures};
+pub use figures::{AccountingCounts, ClientCounts, Counts, Figures};
 pub use patience::Waits;
 pub use server::{BindError, Config, RadiusServer};

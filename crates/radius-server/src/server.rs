@@ -23,9 +23,9 @@ use crate::{
 /// Verdicts taken at once.
 const VERDICTS: usize = 256;
 /// After a fault of a socket nothing is asked of it for so long.
-const REST: Duration = Duration::from_millis(10);
+pub(crate) const REST: Duration = Duration::from_millis(10);
 /// The timer is set to this where nothing is due.
-const IDLE: Duration = Duration::from_secs(3600);
+pub(crate) const IDLE: Duration = Duration::from_secs(3600);
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -103,6 +103,19 @@ impl BindError {
     }
 }
 
+/// Opens a socket for each address.
+pub(crate) fn bind_all(listen: Vec<SocketAddr>) -> Result<Vec<Socket>, BindError> {
+    let mut sockets: Vec<Socket> = Vec::new();
+    for address in listen {
+        let ours = sockets.iter().map(Socket::local).find(|ours| ours.port() == address.port());
+        sockets.push(Socket::bind(address).map_err(|fault| match (BindError::of(address, fault), ours) {
+            (BindError::Taken { address }, Some(by)) => BindError::Covered { address, by },
+            (error, _) => error,
+        })?);
+    }
+    if sockets.is_empty() { Err(BindError::NoAddress) } else { Ok(sockets) }
+}
+
 /// The RADIUS door, bound and not yet running.
 pub struct RadiusServer {
     sockets: Vec<Socket>,
@@ -119,17 +132,7 @@ impl RadiusServer {
     /// # Errors
     /// A [`BindError`] that says which address cannot be used, and what to do.
     pub fn bind(config: Config, desk: Arc<Desk>) -> Result<Self, BindError> {
-        let mut sockets: Vec<Socket> = Vec::new();
-        for address in config.listen {
-            let ours = sockets.iter().map(Socket::local).find(|ours| ours.port() == address.port());
-            sockets.push(Socket::bind(address).map_err(|fault| match (BindError::of(address, fault), ours) {
-                (BindError::Taken { address }, Some(by)) => BindError::Covered { address, by },
-                (error, _) => error,
-            })?);
-        }
-        if sockets.is_empty() {
-            return Err(BindError::NoAddress);
-        }
+        let sockets = bind_all(config.listen)?;
         let verdicts = desk.register(Kind::Radius);
         Ok(Self { sockets, limits: config.limits, mark: config.mark, desk, figures: Arc::default(), verdicts })
     }

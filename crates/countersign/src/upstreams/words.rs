@@ -38,6 +38,31 @@ pub(super) fn step(server: SocketAddr, login: Option<&TrialLogin>, found: &Findi
     UpstreamStep { server: server.to_string(), step: step.to_owned(), ok, text, advice }
 }
 
+/// What Status-Server to one server that keeps accounting brought.
+pub(super) fn accounting(server: SocketAddr, found: &Finding, took: Duration) -> UpstreamStep {
+    let (ok, text, advice) = match found {
+        Finding::Reply { .. } => (true, format!("keeps accounting, and answers after {} ms", took.as_millis()), None),
+        Finding::Silence => (
+            false,
+            "no answer to Status-Server on its accounting port".to_owned(),
+            Some(format!("NPS does not know Status-Server, so of an NPS this says nothing. Otherwise: {SILENCE}")),
+        ),
+        Finding::Refused => (
+            false,
+            "the machine is there, and nobody listens on the accounting port".to_owned(),
+            Some("Start accounting there, or name its port: 1813, of old ones 1646".to_owned()),
+        ),
+        Finding::Unproven(ReplyError::UnexpectedCode(_)) => (
+            false,
+            "it sends something that is no answer of an accounting port".to_owned(),
+            Some("Name its accounting port: 1813, of old ones 1646".to_owned()),
+        ),
+        Finding::Unproven(fault) => unproven(*fault),
+        Finding::Unsent(fault) => (false, format!("nothing could be sent: {fault}"), None),
+    };
+    UpstreamStep { server: server.to_string(), step: "accounting".to_owned(), ok, text, advice }
+}
+
 type Words = (bool, String, Option<String>);
 
 fn status(code: Code, attributes: &[u8], took: Duration) -> Words {

@@ -7,6 +7,7 @@
     reason = "what fails here fails a test"
 )]
 
+mod accounting;
 mod attributes;
 mod bounds;
 mod concurrent;
