@@ -956,8 +956,19 @@ async fn upstreams_are_added_changed_and_removed_and_no_secret_comes_out() {
     server.refused("DELETE", "upstreams/NPS", Value::Null, AdminCode::UpstreamInUse).await;
     let changed = server.done("PATCH", "resources/gw", json!({"expects": "password"})).await;
     assert_eq!(changed["expects"], "password");
-    let changed = server.done("PATCH", "resources/gw", json!({"primary": "none"})).await;
+
+    // An MS-CHAP exchange can be sent to them and checked by nobody else; that it is good for little is said.
+    assert_eq!(changed["ms_chap"], false);
+    let changed = server.done("PATCH", "resources/gw", json!({"ms_chap": true, "prompt": ["typed"]})).await;
+    assert_eq!(changed["ms_chap"], true);
+    let said = changed["warnings"].to_string();
+    assert!(said.contains("inside of a tunnel") && said.contains("a tap alone"), "{said}");
+    for odd in [json!({"expects": "nothing"}), json!({"primary": "none", "ms_chap": true})] {
+        server.refused("PATCH", "resources/gw", odd, AdminCode::PrimaryRefused).await;
+    }
+    let changed = server.done("PATCH", "resources/gw", json!({"primary": "none", "prompt": []})).await;
     assert_eq!((&changed["upstream"], &changed["expects"]), (&Value::Null, &Value::Null));
+    assert_eq!(changed["ms_chap"], false);
 
     let all = server.done("GET", "upstreams", Value::Null).await.to_string();
     for record in server.site.audit().await {

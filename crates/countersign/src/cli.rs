@@ -389,6 +389,10 @@ pub(crate) struct AddResource {
     /// [default: password]
     #[arg(long, value_enum, requires = "upstream")]
     pub(crate) expects: Option<Expects>,
+    /// Whether that may be an MS-CHAP-V2 exchange: only where its client speaks it inside of a tunnel (TLS, IPsec), for whoever
+    /// sees one can break it [default: off]
+    #[arg(long, value_enum, requires = "upstream")]
+    pub(crate) ms_chap: Option<Switch>,
     /// Group of the directory whose members may log on, directly or through other groups; may be given several times
     /// [default: everybody in the directory]
     #[arg(long = "allow-group", value_name = "GROUP")]
@@ -436,7 +440,7 @@ pub(crate) struct AddResource {
 #[derive(Args)]
 #[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret"]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
-    "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory", "upstream", "expects",
+    "rename", "clients", "secret_stdin", "generate_secret", "primary", "directory", "no_directory", "upstream", "expects", "ms_chap",
     "allow_groups", "allow_all_groups", "require_groups", "no_require_groups", "reply", "no_reply", "charset", "require_message_authenticator", "no_require_message_authenticator", "answer_by", "retries",
     "user_verification", "remember", "prompt", "no_prompt", "windows", "no_windows",
 ]))]
@@ -467,6 +471,9 @@ pub(crate) struct SetResource {
     /// What its client sends for them
     #[arg(long, value_enum)]
     pub(crate) expects: Option<Expects>,
+    /// Whether that may be an MS-CHAP-V2 exchange
+    #[arg(long, value_enum)]
+    pub(crate) ms_chap: Option<Switch>,
     /// Look its users up among those who were added here
     #[arg(long, conflicts_with = "directory")]
     pub(crate) no_directory: bool,
@@ -538,6 +545,19 @@ macro_rules! words {
             }
         }
     };
+}
+
+/// Whether something is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    pub(crate) const fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
 }
 
 words!(Kind { Radius = "radius", });

@@ -61,6 +61,13 @@ pub enum Credential {
     /// One round of an EAP conversation (RFC 3579), whose packet is among the attributes that go on. By itself it proves
     /// nothing.
     Eap,
+    /// An MS-CHAP-V2 exchange (RFC 2759), which only the servers that it is sent on to can check.
+    MsChap {
+        /// What the client asked.
+        challenge: [u8; 16],
+        /// What it was answered.
+        response: Secret,
+    },
 }
 
 /// A CHAP response (RFC 1994 section 4.1): only somebody who has the password itself can check it.

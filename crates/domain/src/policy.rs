@@ -12,6 +12,9 @@ pub struct Policy {
     pub require_groups: Vec<String>,
     /// What a request carries, with [`crate::Primary::Radius`].
     pub credential: Expects,
+    /// Whether that may be an MS-CHAP-V2 exchange. Whoever sees one can break it (S49), so it is off
+    /// unless somebody says so.
+    pub ms_chap: bool,
     /// Whether the servers that check the first factor may do so by EAP (RFC 3579), with [`crate::Primary::Radius`]. Off unless
     /// somebody says so: it stands and falls with servers that name in their Accept whom they have let in, and not whom the
     /// client had named.
@@ -38,6 +41,7 @@ impl Default for Policy {
         Self {
             require_groups: Vec::new(),
             credential: Expects::Password,
+            ms_chap: false,
             eap: false,
             prompt: None,
             user_verification: UserVerification::None,

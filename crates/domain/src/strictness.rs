@@ -28,6 +28,9 @@ impl Resource {
         if own.eap && !theirs.eap {
             return Some("EAP");
         }
+        if own.ms_chap && !theirs.ms_chap {
+            return Some("MS-CHAP");
+        }
         if own.windows && !theirs.windows {
             return Some("sign-in windows");
         }
@@ -106,10 +109,11 @@ mod tests {
             Just(UserVerification::Preferred),
             Just(UserVerification::Required)
         ];
-        let policy = (groups(), any::<bool>(), prop::option::of(methods), verification, any::<bool>(), 0..3_u32)
-            .prop_map(|(require_groups, password, prompt, user_verification, windows, remember)| Policy {
+        let policy = (groups(), any::<[bool; 2]>(), prop::option::of(methods), verification, any::<bool>(), 0..3_u32)
+            .prop_map(|(require_groups, [password, ms_chap], prompt, user_verification, windows, remember)| Policy {
                 require_groups,
                 credential: if password { Expects::Password } else { Expects::Nothing },
+                ms_chap,
                 prompt,
                 user_verification,
                 windows,
@@ -153,7 +157,7 @@ mod tests {
                         1 => out.directory = other.directory,
                         2 => out.allow_groups = other.allow_groups,
                         3 => policy.require_groups = other.policy.require_groups,
-                        4 => policy.credential = other.policy.credential,
+                        4 => (policy.credential, policy.ms_chap) = (other.policy.credential, other.policy.ms_chap),
                         5 => policy.user_verification = other.policy.user_verification,
                         6 => policy.prompt = other.policy.prompt,
                         7 => (policy.windows, policy.remember) = (other.policy.windows, other.policy.remember),
@@ -227,6 +231,7 @@ mod tests {
             ("user verification", Box::new(|r| r.policy.user_verification = UserVerification::None)),
             ("prompt", Box::new(|r| r.policy.prompt = None)),
             ("prompt", Box::new(|r| r.policy.prompt = Some(Methods { code_to_phone: true, typed: false, totp: true }))),
+            ("MS-CHAP", Box::new(|r| r.policy.ms_chap = true)),
             ("windows", Box::new(|r| r.policy.windows = true)),
             ("remembered", Box::new(|r| r.policy.remember = 11)),
             ("take a waiting", Box::new(|r| r.retries = Retries::Join)),

@@ -18,6 +18,7 @@ use crate::{
     CommitFault, DecisionAnswer, Effect, Event, Lane, Notice, Now, Subject, WindowAnswer, WindowRefusal,
     brake::Brake,
     checks::Checks,
+    exchanges::Exchanges,
     lane::{Busy, LaneState, Work},
     live::{First, Heard, Live, Stage, Turn},
     remembered::Remembered,
@@ -73,6 +74,7 @@ pub struct Engine {
     windows: Windows,
     remembered: Remembered,
     sources: Sources,
+    exchanges: Exchanges,
     /// Lanes of unknown users whose work can be decided at once.
     ready: Vec<Lane>,
 }
@@ -114,6 +116,7 @@ impl Engine {
             windows: Windows::new(now),
             remembered: Remembered::default(),
             sources: Sources::default(),
+            exchanges: Exchanges::default(),
             ready: Vec::new(),
         }
     }
@@ -236,7 +239,15 @@ impl Engine {
             heard: Heard::default(),
             part: Part::None,
         };
-        let refused = if full { Some((Reason::Limited, None)) } else { refused };
+        let known = &self.live;
+        let exchange = (live.credential, login);
+        let is_open = |login| known.contains_key(&login);
+        let repeated = self.exchanges.is_repeated(live.client(), &live.request.credential, exchange, is_open);
+        let refused = match refused {
+            _ if full => Some((Reason::Limited, None)),
+            None if repeated => Some((Reason::Replayed, Some("ms_chap_challenge_repeated".into()))),
+            refused => refused,
+        };
         let place = steps::place_of(&live);
         if let Some(place) = place {
             live.part = self.windows.came(now, arrived, place, login, refused.is_some());
@@ -548,9 +559,13 @@ impl Engine {
             Credential::Password(password) => (1, password.expose()),
             Credential::Chap(response) => (2, response.octets().expose()),
             Credential::Eap => (3, &[][..]),
+            Credential::MsChap { response, .. } => (4, response.expose()),
         };
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return [0; 32] };
         mac.update(&[kind]);
+        if let Credential::MsChap { challenge, .. } = credential {
+            mac.update(challenge);
+        }
         mac.update(octets);
         mac.finalize().into_bytes().into()
     }

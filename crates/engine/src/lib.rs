@@ -12,6 +12,7 @@
 mod brake;
 mod checks;
 mod engine;
+mod exchanges;
 mod io;
 mod lane;
 mod live;

@@ -1,8 +1,8 @@
 use core::time::Duration;
 
 use countersign_domain::{
-    ChallengeId, ClientId, DecisionRecord, DeviceId, Grant, LoginId, LoginRequest, Methods, NumberMode, Retries,
-    Secret, ThrottlePolicy, Timestamp, UpstreamAttributes, UserId,
+    ChallengeId, ClientId, Credential, DecisionRecord, DeviceId, Grant, LoginId, LoginRequest, Methods, NumberMode,
+    Retries, Secret, ThrottlePolicy, Timestamp, UpstreamAttributes, UserId,
 };
 
 use crate::{Now, windows::Part};
@@ -208,11 +208,11 @@ impl Live {
     }
 
     /// What may be asked at its prompt. Whoever is proven by other servers talked to them by EAP, in which nobody can ask
-    /// anything but they.
+    /// anything but they; and a client that speaks MS-CHAP speaks of passwords only.
     pub(crate) fn prompt(&self) -> Option<Methods> {
-        match self.first {
-            First::Unchecked => self.request.resource.policy.prompt,
-            First::Proven => None,
+        match (self.first, &self.request.credential) {
+            (First::Proven, _) | (First::Unchecked, Credential::MsChap { .. }) => None,
+            (First::Unchecked, _) => self.request.resource.policy.prompt,
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn ended(live: &Live, time: Timestamp, result: LoginResult, reason: R
     // A client that writes in another charset than is set for the resource has every password with an accent wrong (C016).
     let garbled = match &live.request.credential {
         Credential::Password(typed) => reason == Reason::PasswordWrong && core::str::from_utf8(typed.expose()).is_err(),
-        Credential::None | Credential::Chap(_) | Credential::Eap => false,
+        Credential::None | Credential::Chap(_) | Credential::Eap | Credential::MsChap { .. } => false,
     };
     AuditEvent {
         result: Some(result.as_str()),

@@ -22,7 +22,7 @@ use crate::{
     figures::Figures,
     patience::Arrivals,
     reply,
-    request::{self, Reading},
+    request::{self, Reading, Words},
     socket::Datagram,
     ways::Ways,
 };
@@ -57,6 +57,8 @@ struct Waiting {
     client: Arc<Client>,
     /// Header and Proxy-State of the request, and the EAP-Failure that would answer it.
     kernel: Box<[u8]>,
+    /// In which words it is refused.
+    words: Words,
     /// The address that was asked.
     asked: Option<IpAddr>,
     arrivals: Arrivals,
@@ -207,7 +209,8 @@ impl Door {
                 }
                 let kernel = request::kernel(packet, true);
                 let asked = datagram.asked;
-                let waiting = Waiting { client: Arc::clone(client), kernel, asked, arrivals: Arrivals::new(now) };
+                let (words, arrivals) = (request::words(packet), Arrivals::new(now));
+                let waiting = Waiting { client: Arc::clone(client), kernel, words, asked, arrivals };
                 self.waiting.insert(ticket, waiting);
                 if let Some(tag) = self.mark.find(packet) {
                     self.came_back(now, ticket, tag, packet, client, ways);
@@ -361,12 +364,13 @@ impl Door {
     /// what is granted, an Access-Reject where nothing is.
     fn answer(&mut self, now: Instant, login: LoginId, say: Say<'_>, ways: &Ways) {
         let Some(waiting) = self.waiting.remove(&login) else { return };
-        let Waiting { kernel, client, .. } = &waiting;
+        let Waiting { kernel, client, words, .. } = &waiting;
+        let entropy = &**self.desk.entropy();
         let (code, reply) = match say {
-            Say::Accept(grant) => reply::accept(kernel, client, grant, &**self.desk.entropy()),
+            Say::Accept(grant) => reply::accept(kernel, client, *words, grant, entropy),
             Say::Challenge(question) => (Code::AccessChallenge, reply::challenge(kernel, client, question)),
-            Say::Relay(attributes) => reply::relay(kernel, client, attributes, &**self.desk.entropy()),
-            Say::Reject => (Code::AccessReject, reply::bare(Code::AccessReject, kernel, client)),
+            Say::Relay(attributes) => reply::relay(kernel, client, attributes, entropy),
+            Say::Reject => (Code::AccessReject, reply::reject(kernel, client, *words, entropy)),
         };
         let Some(reply) = reply else { return };
         let Some(key) = self.table.answer(self.since_start(now), login, Arc::clone(&reply)) else { return };

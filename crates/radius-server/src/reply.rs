@@ -5,18 +5,21 @@ use std::sync::Arc;
 use countersign_domain::{Entropy, Grant, Question, UpstreamAttributes};
 use countersign_radius::{
     AttributeList, AttributeType, Code, EncodeError, NamedAttribute, OpenAttributes, PacketView, encode_reply,
-    reply_attributes,
+    ms_chap_v2_error, reply_attributes, vendor,
 };
 use tracing::error;
 
-use crate::clients::Client;
+use crate::{clients::Client, request::Words};
 
 /// A reply that carries nothing but what it must: Message-Authenticator, Proxy-State of the request, and in a reject the
-/// EAP-Failure that a peer waits for. So all rejects look the same, and no attribute of a request comes back as an
-/// attribute of a reply (S52, S55).
+/// EAP-Failure that a peer waits for. So no attribute of a request comes back as an attribute of a reply (S55).
 pub(crate) fn bare(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8]>> {
+    with(code, kernel, client, &AttributeList::new())
+}
+
+fn with(code: Code, kernel: &[u8], client: &Client, attributes: &AttributeList) -> Option<Arc<[u8]>> {
     let request = PacketView::parse(kernel).ok()?;
-    let mut attributes = AttributeList::new();
+    let mut attributes = attributes.clone();
     if let (Code::AccessReject, Some(failure)) = (code, request.attribute(AttributeType::EAP_MESSAGE)) {
         attributes.push(AttributeType::EAP_MESSAGE, failure).ok()?;
     }
@@ -29,6 +32,16 @@ pub(crate) fn bare(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8
     }
 }
 
+/// An Access-Reject: as [`bare`], with what the request's way of logging on wants to hear.
+pub(crate) fn reject(kernel: &[u8], client: &Client, words: Words, entropy: &dyn Entropy) -> Option<Arc<[u8]>> {
+    let mut attributes = AttributeList::new();
+    if let Words::MsChapV2(identifier) = words {
+        let error = ms_chap_v2_error(identifier, &entropy.octets());
+        attributes.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP_ERROR, &error).ok()?;
+    }
+    with(Code::AccessReject, kernel, client, &attributes)
+}
+
 /// An Access-Accept with what the login is given: what the policy names, in its order, and behind it what an upstream
 /// sent, but for what the policy names and may stand once: octet for octet, or encrypted for this client and its request.
 /// Nothing comes from the request (S55).
@@ -37,6 +50,7 @@ pub(crate) fn bare(code: Code, kernel: &[u8], client: &Client) -> Option<Arc<[u8
 pub(crate) fn accept(
     kernel: &[u8],
     client: &Client,
+    words: Words,
     grant: &Grant,
     entropy: &dyn Entropy,
 ) -> (Code, Option<Arc<[u8]>>) {
@@ -46,7 +60,7 @@ pub(crate) fn accept(
             "an accepted login is rejected, for its reply attributes cannot be sent: `countersign resource show` and \
              `resource set --reply`"
         );
-        (Code::AccessReject, bare(Code::AccessReject, kernel, client))
+        (Code::AccessReject, reject(kernel, client, words, entropy))
     };
     let Ok(request) = PacketView::parse(kernel) else { return refused(&"the request is not there any more") };
     let attributes = match attributes(grant, &request, client, entropy) {
@@ -160,7 +174,7 @@ mod tests {
             named: named.iter().map(attribute).collect(),
             upstream: UpstreamAttributes::new(sent.octets().to_vec()),
         };
-        let (code, octets) = accept(&kernel, client, &grant, &*site.entropy);
+        let (code, octets) = accept(&kernel, client, Words::None, &grant, &*site.entropy);
         let octets = octets.unwrap();
         let view = verify_reply(&octets, &REQUEST, id, &secret, MessageAuthenticatorRule::Required).unwrap();
         assert_eq!(view.code(), code);

@@ -8,7 +8,7 @@ use countersign_domain::{
 };
 use countersign_radius::{
     AttributeType, Credential as OnTheWire, CredentialError, EapCode, EapError, EapMessage, PacketView, PasswordForm,
-    UserPassword, chap_matches, limits, upstream::forwarded,
+    UserPassword, chap_matches, limits, ms_chap_v2_identifier, upstream::forwarded,
 };
 
 use crate::clients::Client;
@@ -118,12 +118,23 @@ fn credential(packet: &PacketView<'_>, client: &Client, resource: &Resource) -> 
             return Ok(Credential::Chap(chap(identifier, *response, challenge)));
         }
         Ok(OnTheWire::Chap { .. }) => return Err("CHAP is not supported for this resource: set the client to PAP"),
-        Ok(OnTheWire::MsChap { .. } | OnTheWire::MsChapV2 { .. }) => {
-            return Err("MS-CHAP is not supported for this resource: set the client to PAP");
+        Ok(OnTheWire::MsChapV2 { challenge, response })
+            if resource.primary == Primary::Radius && resource.policy.ms_chap =>
+        {
+            return Ok(Credential::MsChap { challenge: *challenge, response: Secret::new(response.to_vec()) });
+        }
+        Ok(OnTheWire::MsChapV2 { .. }) => {
+            return Err(
+                "MS-CHAP is not allowed for this resource: set the client to PAP, or see `resource set --ms-chap`",
+            );
+        }
+        Ok(OnTheWire::MsChap { .. }) => {
+            return Err("MS-CHAP of version 1 is not supported: set the client to version 2");
         }
         Ok(OnTheWire::Eap) => return eap(packet, resource),
         Err(CredentialError::Several) => return Err("more than one credential in one request"),
         Err(CredentialError::Malformed) => return Err("malformed credential"),
+        Err(CredentialError::PasswordChange) => return Err("a password cannot be changed through here (MS-CHAP2-CPW)"),
         Err(CredentialError::Unsupported(_)) => return Err("a kind of credential that is not supported"),
     };
     let password =
@@ -178,6 +189,21 @@ fn nas_addresses(packet: &PacketView<'_>) -> Option<Vec<u8>> {
     let four = packet.attribute(AttributeType::NAS_IP_ADDRESS);
     let six = packet.attribute(AttributeType::NAS_IPV6_ADDRESS);
     (four.is_some() || six.is_some()).then(|| [four.unwrap_or_default(), six.unwrap_or_default()].concat())
+}
+
+/// In which words a request is refused. It depends on the request alone, never on the reason, so that all rejects of one
+/// request look the same (S52).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// None: the code says it.
+    None,
+    /// Those of MS-CHAP-V2, for the exchange with this identifier. Without them a client hangs, or asks for the password again.
+    MsChapV2(u8),
+}
+
+/// In which words it would be refused.
+pub(crate) fn words(packet: &PacketView<'_>) -> Words {
+    ms_chap_v2_identifier(packet).map_or(Words::None, Words::MsChapV2)
 }
 
 /// What a reply needs of its request: header and Proxy-State, and in the place of EAP-Message the EAP-Failure that would

@@ -13,6 +13,12 @@ pub mod vendor {
     pub const MICROSOFT: u32 = 311;
     /// RFC 2548 section 2.1.3.
     pub const MS_CHAP_RESPONSE: u8 = 1;
+    /// RFC 2548 section 2.1.5.
+    pub const MS_CHAP_ERROR: u8 = 2;
+    /// RFC 2548 section 2.1.6.
+    pub const MS_CHAP_CPW_1: u8 = 3;
+    /// RFC 2548 section 2.1.7.
+    pub const MS_CHAP_CPW_2: u8 = 4;
     /// RFC 2548 section 2.1.2.
     pub const MS_CHAP_CHALLENGE: u8 = 11;
     /// RFC 2548 section 2.4.1.
@@ -25,6 +31,8 @@ pub mod vendor {
     pub const MS_CHAP2_RESPONSE: u8 = 25;
     /// RFC 2548 section 2.3.3.
     pub const MS_CHAP2_SUCCESS: u8 = 26;
+    /// RFC 2548 section 2.3.4.
+    pub const MS_CHAP2_CPW: u8 = 27;
     /// MS-RNAP section 2.2.1.11.
     pub const MS_NETWORK_ACCESS_SERVER_TYPE: u8 = 47;
 }

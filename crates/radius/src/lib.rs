@@ -45,7 +45,7 @@ pub use attribute::{
     Attribute, AttributeList, AttributeType, VendorAttribute, VendorAttributes, VendorSpecific, vendor,
 };
 pub use authenticator::MessageAuthenticator;
-pub use credential::{Credential, CredentialError, chap_matches};
+pub use credential::{Credential, CredentialError, chap_matches, ms_chap_v2_error, ms_chap_v2_identifier};
 pub use eap::{EapCode, EapError, EapMessage};
 pub use encode::{EncodeError, encode_reply, encode_request};
 pub use hop::OpenAttributes;

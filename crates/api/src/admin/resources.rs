@@ -51,6 +51,9 @@ pub struct ResourceView {
     /// What a request carries for them: `password` or `nothing`.
     #[serde(default)]
     pub expects: Option<String>,
+    /// Whether that may be an MS-CHAP-V2 exchange.
+    #[serde(default)]
+    pub ms_chap: bool,
     /// Groups of the directory whose members may log on; empty: everybody in it.
     #[serde(default)]
     pub allow_groups: Vec<String>,
@@ -119,6 +122,8 @@ pub(super) struct AddResource {
     #[serde(default)]
     expects: Option<String>,
     #[serde(default)]
+    ms_chap: Option<bool>,
+    #[serde(default)]
     allow_groups: Vec<String>,
     #[serde(default)]
     require_groups: Vec<String>,
@@ -163,6 +168,8 @@ pub(super) struct SetResource {
     #[serde(default)]
     expects: Option<String>,
     #[serde(default)]
+    ms_chap: Option<bool>,
+    #[serde(default)]
     allow_groups: Option<Vec<String>>,
     #[serde(default)]
     require_groups: Option<Vec<String>>,
@@ -200,6 +207,7 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         directory: api.directory_of(resource),
         upstream: api.upstream_of(resource),
         expects: (resource.primary == Primary::Radius).then(|| expects_word(resource.policy.credential).to_owned()),
+        ms_chap: resource.policy.ms_chap,
         allow_groups: resource.allow_groups.clone(),
         require_groups: resource.policy.require_groups.clone(),
         reply: replies::texts(&resource.policy.reply),
@@ -348,6 +356,20 @@ fn warnings(resource: &Resource, client: Option<&RadiusClient>) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if resource.policy.ms_chap {
+        out.push(
+            "ms-chap: whoever sees an exchange between user and client can break it and log on as the user. Only where the client \
+             speaks it inside of a tunnel (TLS, IPsec)"
+                .to_owned(),
+        );
+        if resource.policy.prompt.is_some() {
+            out.push(
+                "prompt: whoever logs on by MS-CHAP sees none, and is asked for a tap alone. Let its clients have a resource \
+                 of their own"
+                    .to_owned(),
+            );
+        }
+    }
     if resource.policy.remember > 0 && !resource.proves_user() {
         out.push(format!(
             "remember {}: for so many seconds after an approval, one login of the user from the same place is let in without \
@@ -395,6 +417,7 @@ pub(super) async fn add(
         resource.upstream = Some(api.upstream(name).await?.id);
     }
     resource.policy.credential = new.expects.as_deref().map_or(Ok(Expects::Password), expects)?;
+    resource.policy.ms_chap = new.ms_chap.unwrap_or(false);
     resource.policy.user_verification =
         new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
     resource.policy.prompt = prompt(&new.prompt.unwrap_or_default())?;
@@ -479,12 +502,16 @@ pub(super) async fn set(
     if resource.primary != Primary::Radius {
         resource.upstream = None;
         resource.policy.credential = Expects::Password;
+        resource.policy.ms_chap = false;
     }
     if let Some(name) = new.upstream {
         resource.upstream = Some(api.upstream(&name).await?.id);
     }
     if let Some(word) = new.expects {
         resource.policy.credential = expects(&word)?;
+    }
+    if let Some(on) = new.ms_chap {
+        resource.policy.ms_chap = on;
     }
     if let Some(name) = new.directory {
         resource.directory = api.directory_id(Some(&name)).await?;

@@ -6,7 +6,10 @@ use countersign_api::admin::resources::{ResourceChanged, ResourceView};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{AddResource, Charset, Expects, Primary, ResourceCommand, ResourceName, SetResource, UserVerification, Way},
+    cli::{
+        AddResource, Charset, Expects, Primary, ResourceCommand, ResourceName, SetResource, Switch, UserVerification,
+        Way,
+    },
     client::{Client, piece},
     commands::from_stdin,
     output::{Failure, Output},
@@ -49,6 +52,7 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "directory": new.directory,
         "upstream": new.upstream,
         "expects": new.expects.map(Expects::word),
+        "ms_chap": new.ms_chap.map(Switch::is_on),
         "allow_groups": new.allow_groups,
         "require_groups": new.require_groups,
         "reply": new.reply,
@@ -91,6 +95,7 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("directory", new.directory.map(Value::String));
     put("upstream", new.upstream.map(Value::String));
     put("expects", new.expects.map(|expects| expects.word().into()));
+    put("ms_chap", new.ms_chap.map(|switch| switch.is_on().into()));
     put("directory", new.no_directory.then(|| Value::String(String::new())));
     put("allow_groups", (!new.allow_groups.is_empty()).then(|| new.allow_groups.into()));
     put("allow_groups", new.allow_all_groups.then(|| Value::Array(Vec::new())));
@@ -166,6 +171,7 @@ fn print(resource: &ResourceView, output: Output) {
     if let (Some(upstream), Some(expects)) = (&resource.upstream, &resource.expects) {
         facts.push(("upstream", upstream.clone()));
         facts.push(("expects", expects.clone()));
+        facts.push(("MS-CHAP", if resource.ms_chap { "allowed" } else { "refused" }.to_owned()));
     }
     facts.extend(resource.reply.iter().map(|attribute| ("reply", attribute.clone())));
     facts.extend([

@@ -37,7 +37,8 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
         (Primary::Local | Primary::Directory, Credential::Password(password)) => first(view, live, password),
         (Primary::Local, Credential::Chap(response)) => chap(view, live, response),
         // Nobody here has the password itself, and a directory does not say it.
-        (Primary::Directory, Credential::Chap(_)) => {
+        (Primary::Directory, Credential::Chap(_))
+        | (Primary::Local | Primary::Directory, Credential::MsChap { .. }) => {
             refuse_because(view, live, Reason::PasswordWrong, Some("chap_not_possible"))
         }
         (Primary::Radius, _) => upstream::begin(view, live),
@@ -48,7 +49,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
             }
             let typed = match credential {
                 Credential::Password(typed) => typed.expose(),
-                Credential::None | Credential::Chap(_) | Credential::Eap => &[],
+                Credential::None | Credential::Chap(_) | Credential::Eap | Credential::MsChap { .. } => &[],
             };
             if !typed.is_empty()
                 && let Some(step) = unasked::instead_of_code(view, live, snapshot, typed)
@@ -61,7 +62,7 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
                     code::code(view, live, snapshot, code.expose(), Counters::of(snapshot))
                 }
                 // Not a code, so it is not compared with one and does not count as a wrong one.
-                Credential::Password(_) | Credential::Chap(_) | Credential::Eap => {
+                Credential::Password(_) | Credential::Chap(_) | Credential::Eap | Credential::MsChap { .. } => {
                     refuse(view, live, Reason::CodeWrong, Vec::new())
                 }
             }
@@ -173,7 +174,7 @@ pub(super) fn password(view: &View<'_>, live: &Live, outcome: PrimaryOutcome) ->
             }
             let appended = match &live.request.credential {
                 Credential::Password(typed) => split(Some(snapshot), typed).1,
-                Credential::Chap(_) | Credential::Eap | Credential::None => None,
+                Credential::Chap(_) | Credential::Eap | Credential::MsChap { .. } | Credential::None => None,
             };
             match appended {
                 Some(code) => code::code(view, live, snapshot, code, counters),

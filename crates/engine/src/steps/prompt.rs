@@ -129,7 +129,7 @@ pub(super) fn answered(view: &View<'_>, live: &Live, credential: &Credential) ->
         Credential::None => &[][..],
         Credential::Password(typed) => typed.expose(),
         // What cannot be read is a wrong one.
-        Credential::Chap(_) | Credential::Eap => b"?",
+        Credential::Chap(_) | Credential::Eap | Credential::MsChap { .. } => b"?",
     };
     match (talk.topic, &live.stage) {
         (Topic::Choice, _) if typed.trim_ascii() == b"1" => number(view, live, snapshot, counters),

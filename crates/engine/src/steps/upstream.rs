@@ -14,6 +14,12 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
         (Expects::Password, Credential::Password(typed)) => begin::first(view, live, typed),
         // It is among the attributes.
         (Expects::Password, Credential::Chap(_)) => begin::counted(view, live, &[]),
+        (Expects::Password, Credential::MsChap { .. }) if live.request.resource.policy.ms_chap => {
+            begin::counted(view, live, &[])
+        }
+        (Expects::Password, Credential::MsChap { .. }) => {
+            refuse_because(view, live, Reason::PasswordWrong, Some("ms_chap_not_allowed"))
+        }
         (Expects::Nothing, Credential::None) => {
             if view.open.iter().any(|open| open.is_retried_by(live)) && snapshot.user.enabled {
                 second::ask(view, live, snapshot, Counters::of(snapshot))
@@ -21,7 +27,8 @@ pub(super) fn begin(view: &View<'_>, live: &Live) -> Step {
                 begin::check(view, live, Some(snapshot), &[])
             }
         }
-        (_, Credential::Eap) | (Expects::Nothing, Credential::Password(_) | Credential::Chap(_)) => {
+        (_, Credential::Eap)
+        | (Expects::Nothing, Credential::Password(_) | Credential::Chap(_) | Credential::MsChap { .. }) => {
             refuse_because(view, live, Reason::PasswordWrong, Some("credential_not_expected"))
         }
     }

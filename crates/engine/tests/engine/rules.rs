@@ -3,6 +3,7 @@
 mod chap;
 mod directed;
 mod eap;
+mod ms_chap;
 mod prompts;
 mod unasked;
 mod upstream;

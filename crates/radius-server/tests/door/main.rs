@@ -14,6 +14,7 @@ mod concurrent;
 mod credentials;
 mod discarded;
 mod house;
+mod ms_chap;
 mod prompts;
 mod rejects;
 mod retransmissions;

@@ -14,9 +14,9 @@ use countersign_testkit::{Ask, Nas, NewResource, Site, SoftDevice};
 
 use crate::house::{DELAY, House, SOON};
 
-struct Played {
+pub(crate) struct Played {
     answer: Mutex<UpstreamAnswer>,
-    sent_on: Mutex<Vec<SentOn>>,
+    pub(crate) sent_on: Mutex<Vec<SentOn>>,
     looped: Mutex<Vec<[u8; 8]>>,
 }
 
@@ -35,17 +35,17 @@ impl Upstreams for Played {
 }
 
 /// Type and value of each.
-type Attributes = Vec<(u8, Vec<u8>)>;
+pub(crate) type Attributes = Vec<(u8, Vec<u8>)>;
 
-struct Relay {
-    house: House,
-    played: Arc<Played>,
-    phone: SoftDevice,
-    nas: Nas,
+pub(crate) struct Relay {
+    pub(crate) house: House,
+    pub(crate) played: Arc<Played>,
+    pub(crate) phone: SoftDevice,
+    pub(crate) nas: Nas,
 }
 
 impl Relay {
-    async fn with(seed: u64, policy: Policy) -> Self {
+    pub(crate) async fn with(seed: u64, policy: Policy) -> Self {
         let played = Arc::new(Played {
             answer: Mutex::new(UpstreamAnswer::Reject),
             sent_on: Mutex::default(),
@@ -77,11 +77,11 @@ impl Relay {
         Self::with(seed, Policy { credential, ..Policy::default() }).await
     }
 
-    fn says(&self, answer: UpstreamAnswer) {
+    pub(crate) fn says(&self, answer: UpstreamAnswer) {
         *self.played.answer.lock().unwrap() = answer;
     }
 
-    fn accepts(&self, attributes: &[(AttributeType, &[u8])], user: Option<&str>) {
+    pub(crate) fn accepts(&self, attributes: &[(AttributeType, &[u8])], user: Option<&str>) {
         let mut list = AttributeList::new();
         for (kind, value) in attributes {
             list.push(*kind, value).unwrap();
@@ -91,7 +91,7 @@ impl Relay {
     }
 
     /// A login that a tap lets in; the attributes of its Accept.
-    async fn accepted(&mut self, ask: &Ask) -> Attributes {
+    pub(crate) async fn accepted(&mut self, ask: &Ask) -> Attributes {
         let packet = self.nas.pack(ask);
         self.nas.send(&packet).await;
         self.house.decide(&mut self.phone, Decision::Verify).await;
@@ -101,7 +101,7 @@ impl Relay {
     }
 
     /// The newest login that was sent on: its attributes, and the password.
-    fn sent_on(&self) -> (Attributes, Option<Vec<u8>>) {
+    pub(crate) fn sent_on(&self) -> (Attributes, Option<Vec<u8>>) {
         let login = self.played.sent_on.lock().unwrap().pop().expect("a login was sent on");
         let list = AttributeList::from_octets(&login.attributes).unwrap();
         let attributes = list.iter().map(|attribute| (attribute.kind.0, attribute.value.to_vec())).collect();

@@ -1,5 +1,8 @@
 use super::{list, raw};
-use crate::{AttributeList, AttributeType, Credential, CredentialError, PacketView, vendor};
+use crate::{
+    AttributeList, AttributeType, Credential, CredentialError, PacketView, ms_chap_v2_error, ms_chap_v2_identifier,
+    vendor,
+};
 
 fn verdict(attributes: &AttributeList, look: impl FnOnce(Result<Credential<'_>, CredentialError>)) {
     let packet = raw(1, attributes.octets());
@@ -92,6 +95,43 @@ fn s49_ms_chap_that_is_half_or_of_another_length_is_refused() {
     let mut alone = AttributeList::new();
     alone.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP2_RESPONSE, &[4; 50]).unwrap();
     assert_eq!(error(&alone), Some(CredentialError::Malformed));
+    // With a peer challenge, and nothing that it was answered with.
+    let mut empty = AttributeList::new();
+    empty.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP_CHALLENGE, &[4; 16]).unwrap();
+    let response = [[5; 26].as_slice(), &[0; 24]].concat();
+    empty.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP2_RESPONSE, &response).unwrap();
+    assert_eq!(error(&empty), Some(CredentialError::Malformed));
+}
+
+#[test]
+fn s49_a_change_of_the_password_is_refused_with_or_without_a_response() {
+    for kind in [vendor::MS_CHAP_CPW_1, vendor::MS_CHAP_CPW_2, vendor::MS_CHAP2_CPW] {
+        let mut attributes = ms_chap(16, vendor::MS_CHAP2_RESPONSE, 50);
+        attributes.push_vendor(vendor::MICROSOFT, kind, &[7; 68]).unwrap();
+        assert_eq!(error(&attributes), Some(CredentialError::PasswordChange));
+        let mut attributes = AttributeList::new();
+        attributes.push_vendor(vendor::MICROSOFT, kind, &[7; 68]).unwrap();
+        assert_eq!(error(&attributes), Some(CredentialError::PasswordChange));
+    }
+}
+
+#[test]
+fn s49_what_a_reject_says_names_the_exchange_and_no_reason() {
+    let identifier = |attributes: &AttributeList| {
+        let packet = raw(1, attributes.octets());
+        ms_chap_v2_identifier(&PacketView::parse(&packet).unwrap())
+    };
+    assert_eq!(identifier(&ms_chap(16, vendor::MS_CHAP2_RESPONSE, 50)), Some(5));
+    assert_eq!(identifier(&ms_chap(16, vendor::MS_CHAP2_RESPONSE, 1)), Some(5), "also of one that is not whole");
+    assert_eq!(identifier(&ms_chap(16, vendor::MS_CHAP2_RESPONSE, 0)), None);
+    assert_eq!(identifier(&ms_chap(8, vendor::MS_CHAP_RESPONSE, 50)), None);
+    assert_eq!(identifier(&list(&[PAP])), None);
+    let mut change = AttributeList::new();
+    change.push_vendor(vendor::MICROSOFT, vendor::MS_CHAP2_CPW, &[7, 9, 1]).unwrap();
+    assert_eq!(identifier(&change), Some(9));
+    // RFC 2759 section 6: 32 digits, in upper case.
+    let said = ms_chap_v2_error(9, &[0xab; 16]);
+    assert_eq!(said, [b"\x09E=691 R=0 C=".as_slice(), "AB".repeat(16).as_bytes(), b" V=3"].concat());
 }
 
 #[test]

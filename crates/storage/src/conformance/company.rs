@@ -64,6 +64,7 @@ fn policy() -> Policy {
     Policy {
         require_groups: vec!["CN=\"x\",DC=y".to_owned()],
         credential: Expects::Nothing,
+        ms_chap: true,
         eap: true,
         prompt: Some(Methods { code_to_phone: true, typed: true, totp: false }),
         user_verification: UserVerification::Required,

@@ -103,6 +103,14 @@ pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
              radius with --expects nothing, and no prompt",
         );
     }
+    if resource.policy.ms_chap
+        && (resource.primary != Primary::Radius || resource.policy.credential != Expects::Password)
+    {
+        return refuse(
+            "only other RADIUS servers can check an MS-CHAP exchange: --ms-chap on is for --primary radius with --expects \
+             password",
+        );
+    }
     match (resource.primary, resource.directory) {
         (Primary::Directory, None) => refuse("primary directory needs one: --directory NAME"),
         (Primary::Local, Some(_)) => refuse(
