@@ -13,6 +13,7 @@ mod bounds;
 mod concurrent;
 mod credentials;
 mod discarded;
+mod eap;
 mod house;
 mod ms_chap;
 mod prompts;
