@@ -100,9 +100,14 @@ class FreeRADIUS:
         address: str = "127.0.0.1",
         port: int | None = None,
         kind: str = "auth",
+        modules: str = "",
+        authenticate: str = "",
+        post_auth: str = "",
+        servers: str = "",
         inside: Callable[..., list[str]] = lambda *command: list(command),
     ):
-        """`kind` is what the port is for, `auth` or `acct`; `inside` makes the command that runs it somewhere else."""
+        """`kind` is what the port is for, `auth` or `acct`; `modules` and `servers` are more of them, `authenticate` and
+        `post_auth` stand at the beginning of the sections of the server of this port; `inside` makes the command that runs it somewhere else."""
         need("freeradius")
         self.inside = inside
         folder.mkdir()
@@ -165,7 +170,9 @@ modules {{
     permissions = 0600
     header = "record"
   }}
+{modules}
 }}
+{servers}
 server default {{
   listen {{
     type = {kind}
@@ -181,6 +188,7 @@ server default {{
     }}
   }}
   authenticate {{
+{authenticate}
     Auth-Type PAP {{
       pap
     }}
@@ -198,6 +206,7 @@ server default {{
     {"detail" if kind == "acct" else "ok"}
   }}
   post-auth {{
+{post_auth}
     {sign}
     Post-Auth-Type REJECT {{
       {sign}
