@@ -966,7 +966,19 @@ async fn upstreams_are_added_changed_and_removed_and_no_secret_comes_out() {
     for odd in [json!({"expects": "nothing"}), json!({"primary": "none", "ms_chap": true})] {
         server.refused("PATCH", "resources/gw", odd, AdminCode::PrimaryRefused).await;
     }
+    server.done("PATCH", "resources/gw", json!({"ms_chap": false, "prompt": []})).await;
+
+    // EAP is theirs alone, and what it stands and falls with is said.
+    assert_eq!(changed["eap"], false);
+    let changed = server.done("PATCH", "resources/gw", json!({"eap": true, "prompt": ["typed"]})).await;
+    assert_eq!(changed["eap"], true);
+    let said = changed["warnings"].to_string();
+    assert!(said.contains("docs/guide/eap.md") && said.contains("a tap alone"), "{said}");
+    for odd in [json!({"expects": "nothing"}), json!({"primary": "none", "eap": true})] {
+        server.refused("PATCH", "resources/gw", odd, AdminCode::PrimaryRefused).await;
+    }
     let changed = server.done("PATCH", "resources/gw", json!({"primary": "none", "prompt": []})).await;
+    assert_eq!(changed["eap"], false);
     assert_eq!((&changed["upstream"], &changed["expects"]), (&Value::Null, &Value::Null));
     assert_eq!(changed["ms_chap"], false);
 

@@ -117,6 +117,7 @@ mod tests {
                 prompt,
                 user_verification,
                 windows,
+                eap: remember == 2,
                 remember,
                 ..Policy::default()
             });
@@ -145,7 +146,7 @@ mod tests {
 
     /// Resources that differ in few things, the later ones from those before.
     fn neighbours() -> impl Strategy<Value = [Resource; 3]> {
-        let change = || (0..9_u8, any_resource());
+        let change = || (0..10_u8, any_resource());
         let changes = || prop::collection::vec(change(), 0..3);
         (any_resource(), changes(), changes()).prop_map(|(first, second, third)| {
             let mixed = |from: &Resource, changes: Vec<(u8, Resource)>| {
@@ -157,7 +158,8 @@ mod tests {
                         1 => out.directory = other.directory,
                         2 => out.allow_groups = other.allow_groups,
                         3 => policy.require_groups = other.policy.require_groups,
-                        4 => (policy.credential, policy.ms_chap) = (other.policy.credential, other.policy.ms_chap),
+                        4 => policy.credential = other.policy.credential,
+                        8 => (policy.ms_chap, policy.eap) = (other.policy.ms_chap, other.policy.eap),
                         5 => policy.user_verification = other.policy.user_verification,
                         6 => policy.prompt = other.policy.prompt,
                         7 => (policy.windows, policy.remember) = (other.policy.windows, other.policy.remember),
@@ -233,6 +235,7 @@ mod tests {
             ("prompt", Box::new(|r| r.policy.prompt = Some(Methods { code_to_phone: true, typed: false, totp: true }))),
             ("MS-CHAP", Box::new(|r| r.policy.ms_chap = true)),
             ("windows", Box::new(|r| r.policy.windows = true)),
+            ("EAP", Box::new(|r| r.policy.eap = true)),
             ("remembered", Box::new(|r| r.policy.remember = 11)),
             ("take a waiting", Box::new(|r| r.retries = Retries::Join)),
         ];

@@ -54,6 +54,9 @@ pub struct ResourceView {
     /// Whether that may be an MS-CHAP-V2 exchange.
     #[serde(default)]
     pub ms_chap: bool,
+    /// Whether they may hold EAP conversations with the client.
+    #[serde(default)]
+    pub eap: bool,
     /// Groups of the directory whose members may log on; empty: everybody in it.
     #[serde(default)]
     pub allow_groups: Vec<String>,
@@ -124,6 +127,8 @@ pub(super) struct AddResource {
     #[serde(default)]
     ms_chap: Option<bool>,
     #[serde(default)]
+    eap: Option<bool>,
+    #[serde(default)]
     allow_groups: Vec<String>,
     #[serde(default)]
     require_groups: Vec<String>,
@@ -170,6 +175,8 @@ pub(super) struct SetResource {
     #[serde(default)]
     ms_chap: Option<bool>,
     #[serde(default)]
+    eap: Option<bool>,
+    #[serde(default)]
     allow_groups: Option<Vec<String>>,
     #[serde(default)]
     require_groups: Option<Vec<String>>,
@@ -208,6 +215,7 @@ fn view(api: &AdminApi, (resource, clients): &WithClients) -> ResourceView {
         upstream: api.upstream_of(resource),
         expects: (resource.primary == Primary::Radius).then(|| expects_word(resource.policy.credential).to_owned()),
         ms_chap: resource.policy.ms_chap,
+        eap: resource.policy.eap,
         allow_groups: resource.allow_groups.clone(),
         require_groups: resource.policy.require_groups.clone(),
         reply: replies::texts(&resource.policy.reply),
@@ -377,6 +385,21 @@ fn warnings(resource: &Resource, client: Option<&RadiusClient>) -> Vec<String> {
             resource.policy.remember
         ));
     }
+    if resource.policy.eap {
+        out.push(
+            "eap: the servers must name in their Access-Accept whom they have let in. FreeRADIUS as it comes names whom the \
+             client names, and then one user's password and another user's phone are enough: see docs/guide/eap.md, and try \
+             it"
+                .to_owned(),
+        );
+        if resource.policy.prompt.is_some() {
+            out.push(
+                "prompt: whoever logs on by EAP sees none, and is asked for a tap alone. Let its clients have a resource of \
+                 their own"
+                    .to_owned(),
+            );
+        }
+    }
     out
 }
 
@@ -418,6 +441,7 @@ pub(super) async fn add(
     }
     resource.policy.credential = new.expects.as_deref().map_or(Ok(Expects::Password), expects)?;
     resource.policy.ms_chap = new.ms_chap.unwrap_or(false);
+    resource.policy.eap = new.eap.unwrap_or(false);
     resource.policy.user_verification =
         new.user_verification.as_deref().map_or(Ok(UserVerification::None), verification)?;
     resource.policy.prompt = prompt(&new.prompt.unwrap_or_default())?;
@@ -503,6 +527,7 @@ pub(super) async fn set(
         resource.upstream = None;
         resource.policy.credential = Expects::Password;
         resource.policy.ms_chap = false;
+        resource.policy.eap = false;
     }
     if let Some(name) = new.upstream {
         resource.upstream = Some(api.upstream(&name).await?.id);
@@ -515,6 +540,9 @@ pub(super) async fn set(
     }
     if let Some(name) = new.directory {
         resource.directory = api.directory_id(Some(&name)).await?;
+    }
+    if let Some(on) = new.eap {
+        resource.policy.eap = on;
     }
     if let Some(named) = new.allow_groups {
         resource.allow_groups = groups(named)?;

@@ -53,6 +53,7 @@ async fn add(client: &Client, new: AddResource, output: Output) -> Result<(), Fa
         "upstream": new.upstream,
         "expects": new.expects.map(Expects::word),
         "ms_chap": new.ms_chap.map(Switch::is_on),
+        "eap": new.eap.map(Switch::is_on),
         "allow_groups": new.allow_groups,
         "require_groups": new.require_groups,
         "reply": new.reply,
@@ -96,6 +97,7 @@ async fn set(client: &Client, new: SetResource, output: Output) -> Result<(), Fa
     put("upstream", new.upstream.map(Value::String));
     put("expects", new.expects.map(|expects| expects.word().into()));
     put("ms_chap", new.ms_chap.map(|switch| switch.is_on().into()));
+    put("eap", new.eap.map(|switch| switch.is_on().into()));
     put("directory", new.no_directory.then(|| Value::String(String::new())));
     put("allow_groups", (!new.allow_groups.is_empty()).then(|| new.allow_groups.into()));
     put("allow_groups", new.allow_all_groups.then(|| Value::Array(Vec::new())));
@@ -172,6 +174,7 @@ fn print(resource: &ResourceView, output: Output) {
         facts.push(("upstream", upstream.clone()));
         facts.push(("expects", expects.clone()));
         facts.push(("MS-CHAP", if resource.ms_chap { "allowed" } else { "refused" }.to_owned()));
+        facts.push(("EAP", if resource.eap { "allowed" } else { "refused" }.to_owned()));
     }
     facts.extend(resource.reply.iter().map(|attribute| ("reply", attribute.clone())));
     facts.extend([

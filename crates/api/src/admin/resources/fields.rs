@@ -111,6 +111,11 @@ pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
              password",
         );
     }
+    if resource.policy.eap && (resource.primary != Primary::Radius || resource.policy.credential != Expects::Password) {
+        return refuse(
+            "EAP is for servers that check the first factor themselves: primary radius with --expects password",
+        );
+    }
     match (resource.primary, resource.directory) {
         (Primary::Directory, None) => refuse("primary directory needs one: --directory NAME"),
         (Primary::Local, Some(_)) => refuse(
