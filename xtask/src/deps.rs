@@ -41,6 +41,7 @@ const DEVICE_PROTOCOL: &str = "countersign-device-protocol";
 const DOMAIN: &str = "countersign-domain";
 const ENGINE: &str = "countersign-engine";
 const RADIUS: &str = "countersign-radius";
+const RADIUS_TLS: &str = "countersign-radius-tls";
 const STORAGE: &str = "countersign-storage";
 const DESK: &str = "countersign-desk";
 const CORE: &[&str] = &[DEVICE_PROTOCOL, DOMAIN, ENGINE, RADIUS];
@@ -55,8 +56,9 @@ const RULES: &[Rule] = &[
     rule("countersign-storage-sqlite", Tier::Service, May::Only(&[STORAGE, DOMAIN])),
     rule(DESK, Tier::Service, May::Only(&[ENGINE, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
     rule("countersign-directory", Tier::Service, May::Only(&[DOMAIN])),
-    rule("countersign-radius-client", Tier::Service, May::Only(&[RADIUS, DOMAIN])),
-    rule("countersign-radius-server", Tier::Service, May::Only(&[DESK, RADIUS, DOMAIN])),
+    rule(RADIUS_TLS, Tier::Service, May::Only(&[DOMAIN])),
+    rule("countersign-radius-client", Tier::Service, May::Only(&[RADIUS, RADIUS_TLS, DOMAIN])),
+    rule("countersign-radius-server", Tier::Service, May::Only(&[DESK, RADIUS, RADIUS_TLS, DOMAIN])),
     rule("countersign-api", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL, RADIUS])),
     rule("countersign-push", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL])),
     rule("countersign-push", Tier::Service, May::Only(&[DESK, STORAGE, DOMAIN, DEVICE_PROTOCOL])),

@@ -6,6 +6,7 @@ mod authenticator;
 mod device;
 mod nas;
 mod phone;
+pub mod pki;
 mod site;
 mod upstream;
 
