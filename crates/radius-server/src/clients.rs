@@ -7,8 +7,9 @@ use std::{
 };
 
 use countersign_desk::{ResourceTable, Route, Seat};
-use countersign_domain::{ClientId, Resource};
+use countersign_domain::{ClientId, Resource, TlsIdentity};
 use countersign_radius::{MessageAuthenticatorRule, PacketView, RequestTest, SharedSecret};
+use countersign_radius_tls::Known;
 use ipnet::IpNet;
 
 use crate::{
@@ -39,6 +40,7 @@ impl Client {
         let (old, new) = (&self.seat.client, &other.seat.client);
         old.secret == new.secret
             && old.networks == new.networks
+            && old.tls == new.tls
             && old.resource == new.resource
             && old.rules == new.rules
     }
@@ -66,21 +68,23 @@ pub(crate) struct Clients {
     all: HashMap<ClientId, Arc<Client>>,
     /// By length of prefix.
     networks: BTreeMap<u8, HashMap<IpNet, Arc<Client>>>,
+    /// Of those who speak TLS; they have no networks above, so no datagram is theirs.
+    certificates: HashMap<TlsIdentity, Arc<Client>>,
 }
 
 impl Clients {
     pub(crate) fn new(table: &ResourceTable, figures: &Figures) -> Self {
         let mut clients = Self::default();
         for seat in table.seats() {
-            let rule = if seat.client.require_message_authenticator {
-                MessageAuthenticatorRule::Required
-            } else {
-                MessageAuthenticatorRule::Optional
+            let (rule, secret) = match (&seat.client.tls, seat.client.require_message_authenticator) {
+                (Some(_), _) => (MessageAuthenticatorRule::Connection, SharedSecret::radsec()),
+                (None, true) => (MessageAuthenticatorRule::Required, secret_of(seat)),
+                (None, false) => (MessageAuthenticatorRule::Optional, secret_of(seat)),
             };
             let OfClient { counters, patience } = figures.of(seat.client.id);
             let client = Arc::new(Client {
                 seat: Arc::clone(seat),
-                secret: SharedSecret::new(seat.client.secret.expose()),
+                secret,
                 rule,
                 counters,
                 patience,
@@ -90,6 +94,11 @@ impl Clients {
                     .map(|Route { rule, .. }| RequestTest::new(rule.attribute.as_str(), &rule.value).ok())
                     .collect(),
             });
+            if let Some(peer) = &seat.client.tls {
+                clients.certificates.insert(peer.identity.clone(), Arc::clone(&client));
+                clients.all.insert(client.id(), client);
+                continue;
+            }
             for network in &seat.client.networks {
                 let of_prefix = clients.networks.entry(network.prefix_len()).or_default();
                 of_prefix.insert(network.trunc(), Arc::clone(&client));
@@ -109,15 +118,38 @@ impl Clients {
         })
     }
 
+    /// The client with a certificate that comes from an address.
+    pub(crate) fn with_certificate(&self, identity: &TlsIdentity, address: IpAddr) -> Option<&Arc<Client>> {
+        let client = self.certificates.get(identity)?;
+        let networks = client.seat.client.tls.as_ref().map(|peer| peer.networks.as_slice()).unwrap_or_default();
+        let address = address.to_canonical();
+        let is_there = networks.is_empty() || networks.iter().any(|network| network.contains(&address));
+        is_there.then_some(client)
+    }
+
+    /// Those who speak TLS, and from where.
+    pub(crate) fn known(&self) -> Known {
+        let peers = self.certificates.values().filter_map(|client| client.seat.client.tls.as_ref());
+        peers.map(|peer| (peer.identity.clone(), peer.networks.clone())).collect()
+    }
+
+    pub(crate) fn by_id(&self, client: ClientId) -> Option<&Arc<Client>> {
+        self.all.get(&client)
+    }
+
     pub(crate) fn exists(&self, client: ClientId) -> bool {
         self.all.contains_key(&client)
     }
 
-    /// The clients that are not there any more in `newer`, or have another secret, other networks or another resource.
+    /// The clients that are not there any more in `newer`, or have another secret, another certificate, other networks or another resource.
     pub(crate) fn gone_in(&self, newer: &Self) -> Vec<ClientId> {
         let stays = |old: &Client| newer.all.get(&old.id()).is_some_and(|new| old.is_same_as(new));
         self.all.values().filter(|old| !stays(old)).map(|old| old.id()).collect()
     }
+}
+
+fn secret_of(seat: &Seat) -> SharedSecret {
+    SharedSecret::new(seat.client.secret.expose())
 }
 
 #[cfg(test)]

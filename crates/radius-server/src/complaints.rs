@@ -5,10 +5,14 @@ use std::{collections::HashMap, net::IpAddr};
 
 use countersign_domain::ClientId;
 use countersign_radius::{AccountingError, Code, PacketError, RequestError};
+use countersign_radius_tls::Fault;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::clients::Client;
+use crate::{
+    clients::Client,
+    streams::{Ending, Refusal},
+};
 
 /// One thing is said again after so long.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -24,6 +28,7 @@ enum Kind {
     ProxyState,
     Eap,
     Full,
+    Connections,
 }
 
 /// When what was said last.
@@ -31,26 +36,78 @@ enum Kind {
 pub(crate) struct Complaints {
     clients: HashMap<(Kind, ClientId), Instant>,
     strangers: HashMap<IpAddr, Instant>,
+    /// The same of connections.
+    callers: HashMap<IpAddr, Instant>,
     unsent: Option<Instant>,
 }
 
 impl Complaints {
     pub(crate) fn unknown_source(&mut self, now: Instant, source: IpAddr) {
         let source = source.to_canonical();
-        if self.strangers.len() >= STRANGERS {
-            self.strangers.retain(|_, said| now.duration_since(*said) < PAUSE);
-        }
-        let fresh = self.strangers.get(&source).is_some_and(|said| now.duration_since(*said) < PAUSE);
-        if fresh || (self.strangers.len() >= STRANGERS && !self.strangers.contains_key(&source)) {
+        if !is_due(&mut self.strangers, now, source) {
             return;
         }
-        self.strangers.insert(source, now);
         warn!(
             nas.address = %source,
             "{source} sent a RADIUS packet and belongs to no client: if it is one of yours, add it with \
              `countersign resource add NAME --client {source}`, or `countersign client add NAME --address {source} \
              --resource RESOURCE`"
         );
+    }
+
+    /// Somebody wanted to speak TLS and was not let in.
+    pub(crate) fn connection_refused(&mut self, now: Instant, source: IpAddr, why: &Refusal) {
+        let source = source.to_canonical();
+        if !is_due(&mut self.callers, now, source) {
+            return;
+        }
+        let what_to_do = match why {
+            Refusal::Slow => "it did not end its handshake in time: does it speak TLS?",
+            Refusal::Full => "there are too many connections or handshakes: is it an attack?",
+            Refusal::Fault(Fault::Stranger(_) | Fault::UnknownCa(_)) => {
+                "if it is one of yours, add it with `countersign client add NAME --resource RESOURCE --tls-fingerprint …`, or \
+                 --tls-name with one of its names where the CA of [radius.tls] made it"
+            }
+            Refusal::Fault(Fault::NotTls) => {
+                "this port takes RADIUS over TLS only (RFC 6614): RADIUS over UDP has another"
+            }
+            Refusal::Fault(Fault::Refused(_)) => {
+                "it did not want our certificate, the one of [radius.tls]: it may lack its CA"
+            }
+            Refusal::Fault(_) => "`countersign client show` says what is expected",
+        };
+        let fault = match why {
+            Refusal::Fault(fault) => fault.to_string(),
+            Refusal::Slow | Refusal::Full => String::new(),
+        };
+        warn!(nas.address = %source, error = fault, "a RADIUS/TLS connection from {source} was not taken: {fault}; {what_to_do}");
+    }
+
+    pub(crate) fn too_many_connections(&mut self, now: Instant, client: &Client, source: IpAddr, most: usize) {
+        if self.is_due(now, Kind::Connections, client) {
+            let (source, name) = (source.to_canonical(), name(client));
+            warn!(
+                nas.address = %source, client.name = name,
+                "client {name} has {most} RADIUS/TLS connections open and gets no more: it does not close those that it does not \
+                 use, or somebody else has its key"
+            );
+        }
+    }
+
+    /// A connection of a client is over; an end that is none of ours and in order is only for who looks closely.
+    pub(crate) fn connection_ended(&mut self, now: Instant, client: &Client, source: IpAddr, ending: Ending) {
+        let (source, client_name) = (source.to_canonical(), name(client).to_owned());
+        let what = match ending {
+            Ending::Gone | Ending::Ours | Ending::Idle | Ending::Expired => {
+                tracing::debug!(nas.address = %source, client.name = client_name, ?ending, "a RADIUS/TLS connection is over");
+                return;
+            }
+            Ending::Garbage(fault) => format!("it sent {fault}"),
+            Ending::Slow => "it did not send the rest of a packet in time, or did not take a reply".to_owned(),
+        };
+        if self.is_due(now, Kind::Malformed, client) {
+            warn!(nas.address = %source, client.name = client_name, "a RADIUS/TLS connection from {source} was closed: {what}");
+        }
     }
 
     pub(crate) fn malformed(&mut self, now: Instant, client: &Client, source: IpAddr, fault: &PacketError) {
@@ -102,6 +159,10 @@ impl Complaints {
                  client or switch the attribute on there (on NPS, \"Request must contain the message authenticator \
                  attribute\"); only if it cannot send one, `countersign client set {name} \
                  --no-require-message-authenticator`"
+            ),
+            RequestError::MessageAuthenticatorInvalid if client.seat.client.tls.is_some() => format!(
+                "a packet from {source} fails its Message-Authenticator, and its connection was closed: over TLS the shared secret \
+                 is \"radsec\" on both sides (RFC 6614 section 2.3); set that in the client"
             ),
             RequestError::MessageAuthenticatorInvalid if client.counters.proven.get() == 0 => {
                 format!("every packet from {source} fails its Message-Authenticator: the shared secret differs")
@@ -201,6 +262,19 @@ impl Complaints {
         }
         due
     }
+}
+
+/// Whether something may be said of an address now, which then counts as said. Of more addresses than [`STRANGERS`] nothing is.
+fn is_due(said: &mut HashMap<IpAddr, Instant>, now: Instant, source: IpAddr) -> bool {
+    let is_fresh = |said: &Instant| now.duration_since(*said) < PAUSE;
+    if said.len() >= STRANGERS {
+        said.retain(|_, said| is_fresh(said));
+    }
+    if said.get(&source).is_some_and(is_fresh) || (said.len() >= STRANGERS && !said.contains_key(&source)) {
+        return false;
+    }
+    said.insert(source, now);
+    true
 }
 
 /// The client, as its administrator named it.

@@ -1,6 +1,8 @@
 //! What becomes of datagrams and verdicts. No I/O but sending, no waiting.
 
-use core::{cmp::Reverse, time::Duration};
+mod connections;
+
+use core::{cmp::Reverse, ops::ControlFlow, time::Duration};
 use std::{
     collections::{BinaryHeap, HashMap},
     net::{IpAddr, SocketAddr},
@@ -119,17 +121,32 @@ impl Door {
         let all = &self.figures.all;
         all.packets.count();
         let source = datagram.source.ip();
-        let Some(client) = self.clients.find(source) else {
+        let Some(client) = self.clients.find(source).map(Arc::clone) else {
             all.unknown_source.count();
             self.complaints.unknown_source(now, source);
             return;
         };
+        // One datagram says nothing of the next.
+        let _ = self.packet(now, way, datagram, &client, ways);
+    }
+
+    /// A packet of a client; whether those that come behind it on a connection are worth anything.
+    fn packet(
+        &mut self,
+        now: Instant,
+        way: LocalSocket,
+        datagram: Datagram<'_>,
+        client: &Arc<Client>,
+        ways: &Ways,
+    ) -> ControlFlow<()> {
+        let all = &self.figures.all;
+        let source = datagram.source.ip();
         let packet = match PacketView::parse(datagram.octets) {
             Ok(packet) => packet,
             Err(fault) => {
                 all.malformed.count();
                 self.complaints.malformed(now, client, source, &fault);
-                return;
+                return Self::drop_or_hang_up(way);
             }
         };
         match verify_request(&packet, &client.secret, client.rule) {
@@ -142,7 +159,14 @@ impl Door {
             Err(fault) => {
                 self.count_refused(client, fault);
                 self.complaints.refused(now, client, source, fault);
-                return;
+                return match fault {
+                    RequestError::MessageAuthenticatorInvalid => Self::drop_or_hang_up(way),
+                    RequestError::UnexpectedCode(_) => {
+                        self.unsupported(now, way, datagram, (&packet, client), ways);
+                        ControlFlow::Continue(())
+                    }
+                    _ => ControlFlow::Continue(()),
+                };
             }
         }
         if packet.code() == Code::StatusServer {
@@ -152,15 +176,13 @@ impl Door {
             if let Some(reply) = reply::bare(Code::AccessAccept, &kernel, client) {
                 self.send(now, way, (datagram.source, datagram.asked), &reply, ways);
             }
-            return;
-        }
-        if request::has_impossible_password(&packet) {
+        } else if request::has_impossible_password(&packet) {
             all.malformed.count();
             self.complaints.password_length(now, client, source);
-            return;
+        } else {
+            self.access_request(now, way, datagram, &packet, client, ways);
         }
-        let client = Arc::clone(client);
-        self.access_request(now, way, datagram, &packet, &client, ways);
+        ControlFlow::Continue(())
     }
 
     fn count_refused(&self, client: &Client, fault: RequestError) {
@@ -344,12 +366,16 @@ impl Door {
         }
     }
 
-    /// Clients or resources were changed. What is pending for a client that is gone ends unanswered.
-    pub(crate) fn resources_changed(&mut self, resources: &ResourceTable) {
+    /// Clients or resources were changed. What is pending for a client that is gone ends unanswered, and its connections are
+    /// closed.
+    pub(crate) fn resources_changed(&mut self, resources: &ResourceTable, ways: &mut Ways) {
         let newer = Clients::new(resources, &self.figures);
         let gone = self.clients.gone_in(&newer);
         self.clients = newer;
         for client in gone {
+            for way in ways.connections_where(|connection| connection.client == client) {
+                self.hang_up(way, ways);
+            }
             for login in self.table.remove_client(client) {
                 self.waiting.remove(&login);
                 self.desk.superseded(login);

@@ -95,6 +95,10 @@ counters! {
         unsent,
         /// Requests that we had sent on and that came back to us.
         loops,
+        /// Connections of clients that speak TLS.
+        tls_connections,
+        /// Connections that were not taken: another certificate than those of clients, no TLS, or too many.
+        tls_refused,
     }
 }
 

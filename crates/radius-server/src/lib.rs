@@ -1,7 +1,8 @@
-//! The RADIUS door: UDP listener between NAS and desk.
+//! The RADIUS door: UDP and TLS (RFC 6614) between NAS and desk.
 //!
 //! One task owns sockets, transaction table and waiting logins; it takes datagrams in batches and never waits for
-//! anything but the next event. What becomes of a datagram, in this order:
+//! anything but the next event. Connections have tasks of their own, which hand it whole packets. What becomes of a datagram, in
+//! this order; a packet of a connection begins at 2, for its handshake has said whose it is:
 //!
 //! 1. its source belongs to a client, or it is dropped (RFC 2865 section 3);
 //! 2. it is a packet, and its Message-Authenticator is what the client's rule asks for, or it is dropped
@@ -26,6 +27,7 @@ mod reply;
 mod request;
 mod server;
 mod socket;
+mod streams;
 mod ways;
 
 pub use accounting::{AccountingConfig, AccountingServer, Recorders};
@@ -33,3 +35,4 @@ pub use countersign_radius::{Limits, upstream::ProxyMark};
 pub use figures::{AccountingCounts, ClientCounts, Counts, Figures};
 pub use patience::Waits;
 pub use server::{BindError, Config, RadiusServer};
+pub use streams::{StreamBounds, TlsConfig};

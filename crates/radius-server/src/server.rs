@@ -1,13 +1,17 @@
 //! Binding and running.
 
-use core::{future::poll_fn, pin::pin, time::Duration};
+use core::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 use std::{io, net::SocketAddr, sync::Arc};
 
 use countersign_desk::{Desk, DoorVerdict};
 use countersign_domain::Door as Kind;
 use countersign_radius::{Limits, LocalSocket, upstream::ProxyMark};
 use tokio::{
-    sync::mpsc::UnboundedReceiver,
+    sync::{
+        mpsc::{self, UnboundedReceiver},
+        watch,
+    },
+    task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,6 +21,7 @@ use crate::{
     door::Door,
     figures::Figures,
     socket::{Batch, Socket},
+    streams::{StreamBounds, Streams, TlsConfig},
     ways::Ways,
 };
 
@@ -24,8 +29,17 @@ use crate::{
 const VERDICTS: usize = 256;
 /// After a fault of a socket nothing is asked of it for so long.
 pub(crate) const REST: Duration = Duration::from_millis(10);
+/// News of connections that wait at most, and that are taken at once.
+const NEWS: usize = 256;
+const NEWS_AT_ONCE: usize = 64;
 /// The timer is set to this where nothing is due.
 pub(crate) const IDLE: Duration = Duration::from_secs(3600);
+
+/// What has something to take.
+enum Readable {
+    Socket(usize, io::Result<()>),
+    Connections,
+}
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -36,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// By which requests are known that we have sent on and that come back.
     pub mark: ProxyMark,
+    /// RADIUS over TLS; `None`: not served.
+    pub tls: Option<TlsConfig>,
 }
 
 /// Why the door cannot listen.
@@ -82,6 +98,17 @@ pub enum BindError {
         /// Which.
         address: SocketAddr,
     },
+    /// A port of RADIUS over TLS.
+    #[error(
+        "RADIUS/TLS port {address} (TCP) cannot be opened: {fault}. Set [radius] tls_listen to an address of this machine and a port \
+         that is free"
+    )]
+    Tls {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        fault: io::Error,
+    },
     /// Something else.
     #[error("RADIUS port {address} (UDP) cannot be opened: {fault}")]
     Other {
@@ -119,6 +146,7 @@ pub(crate) fn bind_all(listen: Vec<SocketAddr>) -> Result<Vec<Socket>, BindError
 /// The RADIUS door, bound and not yet running.
 pub struct RadiusServer {
     sockets: Vec<Socket>,
+    streams: Option<(Streams, StreamBounds)>,
     limits: Limits,
     mark: ProxyMark,
     desk: Arc<Desk>,
@@ -133,8 +161,12 @@ impl RadiusServer {
     /// A [`BindError`] that says which address cannot be used, and what to do.
     pub fn bind(config: Config, desk: Arc<Desk>) -> Result<Self, BindError> {
         let sockets = bind_all(config.listen)?;
+        let bounds = config.tls.as_ref().map(|tls| tls.bounds);
+        let streams = config.tls.map(Streams::bind).transpose();
+        let streams = streams.map_err(|(address, fault)| BindError::Tls { address, fault })?;
+        let streams = streams.zip(bounds);
         let verdicts = desk.register(Kind::Radius);
-        Ok(Self { sockets, limits: config.limits, mark: config.mark, desk, figures: Arc::default(), verdicts })
+        Ok(Self { sockets, streams, limits: config.limits, mark: config.mark, desk, figures: Arc::default(), verdicts })
     }
 
     /// The address of the first socket, with the port that the system chose where port 0 was asked for.
@@ -147,6 +179,11 @@ impl RadiusServer {
         self.sockets.iter().map(Socket::local)
     }
 
+    /// The addresses where TLS is spoken.
+    pub fn tls_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.streams.iter().flat_map(|(streams, _)| streams.local_addrs())
+    }
+
     /// What is counted, readable while the door runs.
     pub fn figures(&self) -> Arc<Figures> {
         Arc::clone(&self.figures)
@@ -155,14 +192,27 @@ impl RadiusServer {
     /// Serves until `shutdown` is cancelled. Verdicts that are there by then still leave; a login without one stays
     /// unanswered, and its client asks again or elsewhere.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { sockets, limits, mark, desk, figures, mut verdicts } = self;
+        let Self { sockets, streams, limits, mark, desk, figures, mut verdicts } = self;
         let mut resources = desk.resources();
         let table = Arc::clone(&resources.borrow_and_update());
-        let ways = Ways::new(sockets);
+        let mut ways = Ways::new(sockets);
         let mut door = Door::new(desk, figures, (limits, mark), &table);
         for socket in ways.sockets() {
             info!(radius.address = %socket.local(), "listening for RADIUS");
         }
+        let (known, of_clients) = watch::channel(Arc::new(door.known()));
+        // One end is kept here, so that the other waits where nothing is served over TLS.
+        let (sender, mut news) = mpsc::channel(NEWS);
+        let most = streams.as_ref().map_or(0, |(_, bounds)| bounds.per_client);
+        let hang_up = CancellationToken::new();
+        let mut connections = JoinSet::new();
+        if let Some((streams, _)) = streams {
+            for address in streams.local_addrs() {
+                info!(radius.address = %address, "listening for RADIUS over TLS");
+            }
+            connections.spawn(streams.run(of_clients, sender.clone(), hang_up.clone()));
+        }
+        let mut told = Vec::with_capacity(NEWS_AT_ONCE);
         let mut batch = Batch::new();
         let mut arrived = Vec::with_capacity(VERDICTS);
         let mut turn = 0_usize;
@@ -174,7 +224,19 @@ impl RadiusServer {
                 timer.as_mut().reset(due);
             }
             // Another one is asked first each time, so that none starves.
-            let readable = poll_fn(|context| ways.poll_readable(turn, context));
+            let readable = poll_fn(|context| {
+                let connections_first = turn % 2 == 1;
+                if connections_first && let Poll::Ready(_) = news.poll_recv_many(context, &mut told, NEWS_AT_ONCE) {
+                    return Poll::Ready(Readable::Connections);
+                }
+                if let Poll::Ready((index, ready)) = ways.poll_readable(turn, context) {
+                    return Poll::Ready(Readable::Socket(index, ready));
+                }
+                if connections_first {
+                    return Poll::Pending;
+                }
+                news.poll_recv_many(context, &mut told, NEWS_AT_ONCE).map(|_| Readable::Connections)
+            });
             tokio::select! {
                 biased;
                 () = &mut cancelled => break,
@@ -190,14 +252,22 @@ impl RadiusServer {
                 }
                 Ok(()) = resources.changed() => {
                     let table = Arc::clone(&resources.borrow_and_update());
-                    door.resources_changed(&table);
+                    door.resources_changed(&table, &mut ways);
+                    known.send_replace(Arc::new(door.known()));
                 }
                 () = &mut timer => {
                     door.tick(Instant::now(), &ways);
                     timer.as_mut().reset(Instant::now() + IDLE);
                 }
-                (index, ready) = readable => {
-                    turn = index.wrapping_add(1);
+                readable = readable => {
+                    turn = turn.wrapping_add(1);
+                    let Readable::Socket(index, ready) = readable else {
+                        let now = Instant::now();
+                        for news in told.drain(..) {
+                            door.news(now, news, most, &mut ways);
+                        }
+                        continue;
+                    };
                     let way = LocalSocket(u64::try_from(index).unwrap_or(u64::MAX));
                     let Some(socket) = ways.socket(way) else { continue };
                     if let Err(fault) = ready.and_then(|()| socket.receive(&mut batch)) {
@@ -217,5 +287,9 @@ impl RadiusServer {
         while let Ok(verdict) = verdicts.try_recv() {
             door.verdict(now, verdict, &ways);
         }
+        // What is on its way to clients still gets there; what comes from them is not heard any more.
+        hang_up.cancel();
+        drop((news, ways));
+        while connections.join_next().await.is_some() {}
     }
 }

@@ -59,6 +59,30 @@ pub fn encode_reply(
     Ok(join(head, authenticator, &body))
 }
 
+/// Tells the sender of a request of a kind that is not taken that he need not send more of them: Error-Cause 406 (Unsupported
+/// Extension, RFC 5176 section 3.6) in an Accounting-Response, CoA-NAK or Disconnect-NAK, with the request's Proxy-State (RFC 6614
+/// section 3.4). `None` for every other kind, which is left unanswered. Only for connections: a datagram of such a kind is
+/// dropped.
+pub fn encode_unsupported(request: &PacketView<'_>, secret: &SharedSecret) -> Option<Vec<u8>> {
+    const ERROR_CAUSE: AttributeType = AttributeType(101);
+    const UNSUPPORTED_EXTENSION: u32 = 406;
+    /// Disconnect-Request and Disconnect-NAK, CoA-Request and CoA-NAK (RFC 5176 section 2.3).
+    const DYNAMIC: [(u8, u8); 2] = [(40, 42), (43, 45)];
+    let code = match request.code() {
+        Code::AccountingRequest => Code::AccountingResponse,
+        other => DYNAMIC.iter().find(|(asks, _)| *asks == other.octet()).map(|(_, nak)| Code::from(*nak))?,
+    };
+    let mut all = AttributeList::new();
+    all.push(ERROR_CAUSE, &UNSUPPORTED_EXTENSION.to_be_bytes()).ok()?;
+    for state in request.attributes(AttributeType::PROXY_STATE) {
+        all.push(AttributeType::PROXY_STATE, state).ok()?;
+    }
+    let [high, low] = u16::try_from(limits::HEADER.saturating_add(all.octets().len())).ok()?.to_be_bytes();
+    let head = [code.octet(), request.identifier().0, high, low];
+    let authenticator = secret.response_authenticator(&head, request.authenticator().octets(), all.octets());
+    Some(join(head, authenticator, all.octets()))
+}
+
 /// Makes a request of our own, Message-Authenticator first. Authenticator and identifier come from the caller; a
 /// retransmission sends the same octets again (RFC 5080 section 2.2.1).
 ///

@@ -47,7 +47,7 @@ pub use attribute::{
 pub use authenticator::MessageAuthenticator;
 pub use credential::{Credential, CredentialError, chap_matches, ms_chap_v2_error, ms_chap_v2_identifier};
 pub use eap::{EapCode, EapError, EapMessage};
-pub use encode::{EncodeError, encode_reply, encode_request};
+pub use encode::{EncodeError, encode_reply, encode_request, encode_unsupported};
 pub use hop::OpenAttributes;
 pub use matching::{RequestTest, RequestTestError};
 pub use named::{NamedAttribute, NamedError, ValueFault, describe, reply_attributes};

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use countersign_desk::DeskConfig;
 use countersign_domain::Decision;
 use countersign_radius::Limits;
-use countersign_radius_server::{Config, Counts, Figures, ProxyMark, RadiusServer};
+use countersign_radius_server::{Config, Counts, Figures, ProxyMark, RadiusServer, TlsConfig};
 use countersign_testkit::{Nas, NewResource, Site, SoftDevice};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ pub(crate) const DELAY: Duration = Duration::from_secs(1);
 pub(crate) struct House {
     pub(crate) site: Site,
     pub(crate) address: SocketAddr,
+    pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) figures: Arc<Figures>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
@@ -51,13 +52,19 @@ impl House {
     }
 
     pub(crate) fn with(site: Site, listen: &str, limits: Limits) -> Self {
+        Self::with_tls(site, listen, limits, None)
+    }
+
+    /// The same that speaks TLS too.
+    pub(crate) fn with_tls(site: Site, listen: &str, limits: Limits, tls: Option<TlsConfig>) -> Self {
         let mark = ProxyMark::new([7; 16]);
-        let config = Config { listen: vec![listen.parse().unwrap()], limits, mark };
+        let config = Config { listen: vec![listen.parse().unwrap()], limits, mark, tls };
         let server = RadiusServer::bind(config, Arc::clone(&site.desk)).unwrap();
         let (address, figures) = (server.local_addr().unwrap(), server.figures());
+        let tls_address = server.tls_addrs().next();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(server.run(shutdown.clone()));
-        Self { site, address, figures, shutdown, running }
+        Self { site, address, tls_address, figures, shutdown, running }
     }
 
     /// Adds a resource and waits until the door knows it.

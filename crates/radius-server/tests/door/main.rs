@@ -21,4 +21,5 @@ mod rejects;
 mod retransmissions;
 mod rules;
 mod sockets;
+mod streams;
 mod upstream;
