@@ -44,6 +44,16 @@ const DEFAULT: &str = r##"# countersign: what the server needs to start. Users, 
 # nothing of it is kept here.
 # accounting = []
 
+# Where RADIUS over TLS (RadSec, RFC 6614) is spoken, as "0.0.0.0:2083"; nowhere where this is not set. Needs [radius.tls].
+# tls_listen = []
+
+[radius.tls]
+# What this server shows of itself to RADIUS clients and servers over TLS (PEM), and the CA of those who are known by a name
+# in their certificate. The files are read again when they change.
+# cert = "/etc/countersign/radius-chain.pem"
+# key = "/etc/countersign/radius-key.pem"
+# ca = "/etc/countersign/radius-ca.pem"
+
 [app]
 # Where phones, or the reverse proxy before this server, connect to.
 # listen = "127.0.0.1:8080"
@@ -222,6 +232,16 @@ struct ServerSection {
 struct RadiusSection {
     listen: Option<Addresses>,
     accounting: Option<AddressesOrNone>,
+    tls_listen: Option<AddressesOrNone>,
+    tls: RadiusTlsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RadiusTlsSection {
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -273,6 +293,13 @@ pub(crate) struct Tls {
     pub(crate) key: PathBuf,
 }
 
+/// Certificate and key of RADIUS over TLS, and the CA of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RadiusTls {
+    pub(crate) own: Tls,
+    pub(crate) ca: Option<PathBuf>,
+}
+
 /// How much is done and kept at the same time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -315,6 +342,9 @@ pub(crate) struct Config {
     pub(crate) radius_listen: Vec<SocketAddr>,
     /// Empty: no accounting.
     pub(crate) accounting_listen: Vec<SocketAddr>,
+    /// Nowhere where it is empty.
+    pub(crate) radius_tls_listen: Vec<SocketAddr>,
+    pub(crate) radius_tls: Option<RadiusTls>,
     pub(crate) app_listen: SocketAddr,
     pub(crate) url: Origin,
     pub(crate) tls: Option<Tls>,
@@ -384,6 +414,21 @@ impl Config {
             (Some(_), None) => bail!("[app] tls_cert is set and tls_key is not: TLS needs both"),
             (None, Some(_)) => bail!("[app] tls_key is set and tls_cert is not: TLS needs both"),
         };
+        let RadiusTlsSection { cert, key, ca } = sections.radius.tls;
+        let radius_tls = match (cert, key) {
+            (Some(cert), Some(key)) => {
+                let own = Tls { cert: data.join(cert), key: data.join(key) };
+                Some(RadiusTls { own, ca: ca.map(|ca| data.join(ca)) })
+            }
+            (None, None) if ca.is_none() => None,
+            (Some(_), None) => bail!("[radius.tls] cert is set and key is not: TLS needs both"),
+            (None, _) => bail!("[radius.tls] cert is not set: over TLS both sides show a certificate"),
+        };
+        let radius_tls_listen =
+            sections.radius.tls_listen.map(|AddressesOrNone(Addresses(all))| all).unwrap_or_default();
+        if radius_tls.is_none() && !radius_tls_listen.is_empty() {
+            bail!("[radius] tls_listen is set and [radius.tls] is not: set cert and key there");
+        }
         let listen = listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |listen| listen.0);
         if tls.is_none() && !listen.ip().is_loopback() && trusted_proxies.is_empty() {
             bail!(
@@ -424,6 +469,8 @@ impl Config {
                 .radius
                 .listen
                 .map_or_else(|| vec![SocketAddr::from(([0, 0, 0, 0], 1812))], |listen| listen.0),
+            radius_tls_listen,
+            radius_tls,
             app_listen: listen,
             url,
             tls,
@@ -457,7 +504,7 @@ mod tests {
         // Taken at its word, line by line.
         let named: Vec<&str> = DEFAULT
             .lines()
-            .filter(|line| !line.contains("tls_") && !line.contains("proxy = "))
+            .filter(|line| !line.contains("tls_") && !line.contains("proxy = ") && !line.contains(".pem\""))
             .map(|line| line.strip_prefix("# ").filter(|bare| bare.split(' ').nth(1) == Some("=")).unwrap_or(line))
             .collect();
         let named = named.join("\n");
@@ -473,6 +520,10 @@ mod tests {
             ("[radius]\nlisten = \"vpn.example.com:1812\"\n", &["line 2", "vpn.example.com", "no host name"]),
             ("[radius]\naccounting = \"vpn:1813\"\n", &["line 2", "vpn:1813", "no host name"]),
             ("[radius]\nlisten = []\n", &["line 2", "at least one"]),
+            ("[radius]\ntls_listen = \"vpn.example.com:2083\"\n", &["line 2", "no host name"]),
+            ("[radius]\ntls_listen = \"0.0.0.0:2083\"\n", &["[radius.tls]", "cert and key"]),
+            ("[radius.tls]\ncert = \"a\"\n", &["[radius.tls]", "key"]),
+            ("[radius.tls]\nca = \"a\"\n", &["[radius.tls]", "cert"]),
             ("[app]\n\nurl = \"http://mfa.example.com\"\n", &["line 3", "http://mfa.example.com"]),
             ("[app]\nurl = \"https://mfa.example.com/app\"\n", &["line 2"]),
             ("[app]\nlisten = \"0.0.0.0:443\"\n", &["[app] listen", "tls_cert"]),

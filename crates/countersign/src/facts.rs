@@ -32,7 +32,8 @@ use crate::{
     directories::Clients,
     push::Push,
     radius_clients::{self, Seen},
-    tls::Certificate,
+    radsec,
+    tls::{Certificate, RadiusCredentials},
     upkeep,
     upstreams::Forwarders,
 };
@@ -47,6 +48,9 @@ pub(crate) struct Program {
     pub(crate) radius: Vec<SocketAddr>,
     /// Nowhere unless it is set.
     pub(crate) accounting: Vec<SocketAddr>,
+    pub(crate) radius_tls: Vec<SocketAddr>,
+    /// `None` without [radius.tls].
+    pub(crate) credentials: Option<Arc<RadiusCredentials>>,
     pub(crate) app: SocketAddr,
     pub(crate) figures: Arc<Figures>,
     /// `None` without TLS.
@@ -114,6 +118,7 @@ impl ServerFacts for Program {
         }
         out.extend(self.accounting());
         out.extend(self.certificate());
+        out.extend(radsec::findings(self));
         out.extend(upkeep::disk(&self.config.database));
         out.extend(self.address_for_phones());
         out.push(self.pushing());
@@ -266,7 +271,9 @@ impl Program {
             format!("{fault}. The files changed, and phones are still shown the certificate before: mend the files")
         });
         let mut out: Vec<_> = fault.map(|fault| Finding::wrong("tls", fault)).into_iter().collect();
-        out.extend(certificate.ends().map(|ends| upkeep::certificate(ends, self.desk.clock().now())));
+        out.extend(
+            certificate.ends().map(|ends| upkeep::certificate("tls", upkeep::PHONES, ends, self.desk.clock().now())),
+        );
         out
     }
 

@@ -17,6 +17,7 @@ mod push;
 mod qr;
 mod radius_clients;
 mod radius_login;
+mod radsec;
 mod runtime;
 mod serve;
 mod space;

@@ -18,7 +18,9 @@ use countersign_api::{
 };
 use countersign_desk::{Desk, Peers};
 use countersign_domain::{AuditEvent, Clock, Commit, Entropy, EventKind};
-use countersign_radius_server::{AccountingConfig, AccountingServer, BindError, Config as RadiusConfig, RadiusServer};
+use countersign_radius_server::{
+    AccountingConfig, AccountingServer, BindError, Config as RadiusConfig, RadiusServer, StreamBounds, TlsConfig,
+};
 use countersign_storage::{Store, Vault, VaultError};
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
 use sd_notify::NotifyState;
@@ -39,6 +41,7 @@ use crate::{
     output::{Failure, Output},
     push::{self, Push},
     runtime::{SystemClock, SystemEntropy, guard_process, raise_file_limit},
+    tls::{LOOK, RadiusCredentials},
     upstreams::{self, Forwarders},
 };
 
@@ -83,6 +86,7 @@ impl Stop {
 pub(crate) struct Server {
     url: String,
     radius: Vec<SocketAddr>,
+    radius_tls: Vec<SocketAddr>,
     app: SocketAddr,
     socket: PathBuf,
     desk: Arc<Desk>,
@@ -129,7 +133,15 @@ impl Server {
 
         let limits = config.limits.radius();
         let accounting = AccountingConfig { listen: config.accounting_listen.clone(), limits, mark: mark.clone() };
-        let radius = RadiusConfig { listen: config.radius_listen.clone(), limits, mark };
+        let credentials = config.radius_tls.as_ref().map(RadiusCredentials::open_radius).transpose()?;
+        let over_tls =
+            credentials.as_ref().filter(|_| !config.radius_tls_listen.is_empty()).map(|credentials| TlsConfig {
+                listen: config.radius_tls_listen.clone(),
+                credentials: credentials.follow(),
+                bounds: StreamBounds::default(),
+            });
+        let listen = config.radius_listen.clone();
+        let radius = RadiusConfig { listen, limits, mark, tls: over_tls };
         let radius = RadiusServer::bind(radius, Arc::clone(&desk)).map_err(|fault| match fault {
             BindError::Taken { .. } | BindError::Covered { .. } => anyhow!(fault).context("address in use"),
             other => other.into(),
@@ -163,6 +175,8 @@ impl Server {
             started_at: now.to_rfc3339(),
             radius: radius.local_addrs().collect(),
             accounting: accounting.iter().flat_map(AccountingServer::local_addrs).collect(),
+            radius_tls: radius.tls_addrs().collect(),
+            credentials: credentials.clone(),
             app: listener.address(),
             figures: radius.figures(),
             certificate: listener.certificate(),
@@ -172,7 +186,7 @@ impl Server {
             upstreams,
         };
         let issuer = Issuer { vault, origin: config.url.clone(), signing_key: device_api.signing_thumbprint() };
-        let (radius_at, app_at) = (facts.radius.clone(), facts.app);
+        let (radius_at, radius_tls_at, app_at) = (facts.radius.clone(), facts.radius_tls.clone(), facts.app);
         let api = AdminApi::new(Arc::clone(&desk), Arc::new(facts), Arc::clone(&checkpoints), Arc::new(issuer));
 
         let closing = CancellationToken::new();
@@ -187,6 +201,16 @@ impl Server {
             listeners.spawn(async move {
                 accounting.run(token).await;
                 "accounting"
+            });
+        }
+        if let Some(credentials) = credentials {
+            let token = closing.clone();
+            listeners.spawn(async move {
+                tokio::select! {
+                    () = token.cancelled() => {}
+                    () = credentials.watch(LOOK) => {}
+                }
+                "the watch over [radius.tls]"
             });
         }
         let files = AppFiles::embedded();
@@ -231,6 +255,7 @@ impl Server {
         let server = Self {
             url: config.url.to_string(),
             radius: radius_at,
+            radius_tls: radius_tls_at,
             app: app_at,
             socket: config.socket,
             desk,
@@ -247,8 +272,9 @@ impl Server {
     /// The line that says that everybody is served.
     pub(crate) fn ready(&self) -> String {
         let radius: Vec<_> = self.radius.iter().map(ToString::to_string).collect();
+        let over_tls: String = self.radius_tls.iter().map(|address| format!(" and over TLS on {address}")).collect();
         format!(
-            "ready: RADIUS on {}, app on {} as {}, commands on {}",
+            "ready: RADIUS on {}{over_tls}, app on {} as {}, commands on {}",
             radius.join(" and "),
             self.app,
             self.url,

@@ -1,15 +1,19 @@
-//! Certificate and key of the app's listener, read again when the files change.
+//! Certificates and keys, of the app's listener and of RADIUS over TLS, read again when the files change.
 
 use core::time::Duration;
 use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use countersign_domain::Timestamp;
-use tokio::time::{MissedTickBehavior, interval};
+use countersign_radius_tls::Credentials;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -18,31 +22,39 @@ use tokio_rustls::{
     },
 };
 
-use crate::config::Tls;
+use crate::config::{RadiusTls, Tls};
 
 /// How often it is looked whether the files are others.
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
 
-/// The certificate that is shown now.
-pub(crate) struct Certificate {
-    files: Tls,
+/// What files hold, as it was when they were last good.
+pub(crate) struct Watched<T> {
+    /// What to call it in the log.
+    about: &'static str,
+    paths: Vec<PathBuf>,
+    load: Box<dyn Fn() -> Result<(T, Option<Timestamp>)> + Send + Sync>,
+    current: watch::Sender<T>,
     state: Mutex<State>,
 }
 
+/// The certificate that the app's listener shows.
+pub(crate) type Certificate = Watched<Arc<ServerConfig>>;
+/// What is shown to RADIUS clients and servers over TLS.
+pub(crate) type RadiusCredentials = Watched<Arc<Credentials>>;
+
 struct State {
-    config: Arc<ServerConfig>,
     /// When the first certificate of the chain ends; `None` where it does not say so.
     ends: Option<Timestamp>,
     /// What is wrong with the files as they are now.
     fault: Option<String>,
-    /// The files that `config`, or `fault`, is about.
+    /// The files that what is current, or `fault`, is about.
     judged: Stamps,
     /// The files at the last look.
     seen: Stamps,
 }
 
-/// What tells one version of both files from another.
-type Stamps = [Option<Stamp>; 2];
+/// What tells one version of all files from another.
+type Stamps = Vec<Option<Stamp>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -54,19 +66,44 @@ struct Stamp {
 impl Certificate {
     /// Reads the files, which must be good at the start.
     pub(crate) fn open(files: &Tls) -> Result<Arc<Self>> {
-        // Taken first: a change during the reading is seen at the next look.
-        let stamps = stamps(files);
-        let (config, ends) = load(files)?;
-        let state = State { config, ends, fault: None, judged: stamps, seen: stamps };
-        Ok(Arc::new(Self { files: files.clone(), state: Mutex::new(state) }))
+        let (paths, files) = (vec![files.cert.clone(), files.key.clone()], files.clone());
+        Self::new("app.tls", paths, move || load(&files))
     }
 
     /// For one handshake.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.state().config))
+        TlsAcceptor::from(Arc::clone(&self.current.borrow()))
+    }
+}
+
+impl RadiusCredentials {
+    /// Reads the files, which must be good at the start.
+    pub(crate) fn open_radius(files: &RadiusTls) -> Result<Arc<Self>> {
+        let own = [files.own.cert.clone(), files.own.key.clone()];
+        let (paths, files) = (own.into_iter().chain(files.ca.clone()).collect(), files.clone());
+        Self::new("radius.tls", paths, move || load_radius(&files))
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Watched<T> {
+    fn new(
+        about: &'static str,
+        paths: Vec<PathBuf>,
+        load: impl Fn() -> Result<(T, Option<Timestamp>)> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>> {
+        // Taken first: a change during the reading is seen at the next look.
+        let stamps = stamps(&paths);
+        let (current, ends) = load()?;
+        let state = Mutex::new(State { ends, fault: None, judged: stamps.clone(), seen: stamps });
+        Ok(Arc::new(Self { about, paths, load: Box::new(load), current: watch::Sender::new(current), state }))
     }
 
-    /// What is wrong with the files, while the certificate before is still shown.
+    /// What holds now, and each that comes after.
+    pub(crate) fn follow(&self) -> watch::Receiver<T> {
+        self.current.subscribe()
+    }
+
+    /// What is wrong with the files, while what was before still holds.
     pub(crate) fn fault(&self) -> Option<String> {
         self.state().fault.clone()
     }
@@ -82,33 +119,37 @@ impl Certificate {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            let certificate = Arc::clone(self);
-            let _panicked = tokio::task::spawn_blocking(move || certificate.look()).await;
+            let watched = Arc::clone(self);
+            let _panicked = tokio::task::spawn_blocking(move || watched.look()).await;
         }
     }
 
     /// Takes files that changed and have been the same for two looks: who replaces both writes one after the other.
     fn look(&self) {
-        let now = stamps(&self.files);
+        let now = stamps(&self.paths);
         {
             let mut state = self.state();
-            let settled = std::mem::replace(&mut state.seen, now) == now;
+            let settled = std::mem::replace(&mut state.seen, now.clone()) == now;
             if now == state.judged || !settled {
                 return;
             }
             state.judged = now;
         }
-        let loaded = load(&self.files);
+        let loaded = (self.load)();
         let mut state = self.state();
         match loaded {
-            Ok((config, ends)) => {
-                (state.config, state.ends) = (config, ends);
+            Ok((current, ends)) => {
+                self.current.send_replace(current);
+                state.ends = ends;
                 state.fault = None;
-                tracing::info!(tls.cert = %self.files.cert.display(), "app.tls: the new certificate is shown from now on");
+                let cert = self.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+                tracing::info!(tls.cert = cert, "{}: the new certificate is shown from now on", self.about);
             }
             Err(fault) => {
                 let fault = format!("{fault:#}");
-                tracing::error!(error = %fault, "app.tls: the changed files cannot be used, the certificate before stays");
+                tracing::error!(
+                    error = %fault, "{}: the changed files cannot be used, the certificate before stays", self.about
+                );
                 state.fault = Some(fault);
             }
         }
@@ -119,12 +160,26 @@ impl Certificate {
     }
 }
 
-fn stamps(files: &Tls) -> Stamps {
-    let stamp = |path: &Path| {
+fn stamps(paths: &[PathBuf]) -> Stamps {
+    let stamp = |path: &PathBuf| {
         let about = std::fs::metadata(path).ok()?;
         Some(Stamp { inode: about.ino(), length: about.len(), changed: (about.ctime(), about.ctime_nsec()) })
     };
-    [stamp(&files.cert), stamp(&files.key)]
+    paths.iter().map(stamp).collect()
+}
+
+fn load_radius(files: &RadiusTls) -> Result<(Arc<Credentials>, Option<Timestamp>)> {
+    let read = |name: &str, path: &Path| {
+        std::fs::read(path).map_err(|fault| anyhow!("[radius.tls] {name} {}: {fault}", path.display()))
+    };
+    check_private("[radius.tls] key", &files.own.key)?;
+    let chain = read("cert", &files.own.cert)?;
+    let key = zeroize::Zeroizing::new(read("key", &files.own.key)?);
+    let ca = files.ca.as_ref().map(|ca| read("ca", ca)).transpose()?;
+    let made = Credentials::from_pem(&chain, &key, ca.as_deref());
+    let made = made.map_err(|fault| anyhow!("[radius.tls] {}: {fault}", files.own.cert.display()))?;
+    let ends = made.ends();
+    Ok((Arc::new(made), ends))
 }
 
 fn load(files: &Tls) -> Result<(Arc<ServerConfig>, Option<Timestamp>)> {
@@ -135,7 +190,7 @@ fn load(files: &Tls) -> Result<(Arc<ServerConfig>, Option<Timestamp>)> {
         bail!("[app] tls_cert {} holds no certificate in PEM form", files.cert.display());
     }
     let ends = chain.iter().filter_map(ends).min();
-    check_private(&files.key)?;
+    check_private("[app] tls_key", &files.key)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|_| anyhow!("[app] tls_key {} holds no private key in PEM form", files.key.display()))?;
     // The safe defaults are TLS 1.2 and 1.3.
@@ -164,15 +219,11 @@ fn ends(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
 /// The name of HTTP/2 in a handshake (RFC 9113 section 3.2).
 pub(crate) const HTTP_2: &[u8] = b"h2";
 
-fn check_private(key: &Path) -> Result<()> {
-    let about = std::fs::metadata(key).map_err(|fault| anyhow!("[app] tls_key {}: {fault}", key.display()))?;
+fn check_private(name: &str, key: &Path) -> Result<()> {
+    let about = std::fs::metadata(key).map_err(|fault| anyhow!("{name} {}: {fault}", key.display()))?;
     let mode = about.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
-        bail!(
-            "[app] tls_key {} can be read by others (mode {mode:03o}): run `chmod o= {}`",
-            key.display(),
-            key.display()
-        );
+        bail!("{name} {} can be read by others (mode {mode:03o}): run `chmod o= {}`", key.display(), key.display());
     }
     Ok(())
 }

@@ -17,15 +17,20 @@ const LITTLE: u64 = 1_000_000_000;
 /// and below which it is nearly over.
 const HARDLY: u64 = 200_000_000;
 
-/// A certificate that is shown to phones.
-pub(crate) fn certificate(ends: Timestamp, now: Timestamp) -> Finding {
+/// To whom the app's certificate is shown.
+pub(crate) const PHONES: (&str, &str) = ("phones do not connect", "no phone connects");
+
+/// A certificate that is shown to others, and what happens when it ends: said of now and of then.
+pub(crate) fn certificate(
+    about: &str,
+    (happens, would_happen): (&str, &str),
+    ends: Timestamp,
+    now: Timestamp,
+) -> Finding {
     const WHAT: &str = "renew it; the server takes the new files without a restart";
     let left = ends.since(now);
     if ends <= now {
-        return Finding::wrong(
-            "tls",
-            format!("the certificate ended at {ends}: phones do not connect any more. {WHAT}"),
-        );
+        return Finding::wrong(about, format!("the certificate ended at {ends}: {happens} any more. {WHAT}"));
     }
     let days = left.as_secs() / Timestamp::DAY.as_secs();
     let in_days = match days {
@@ -35,11 +40,11 @@ pub(crate) fn certificate(ends: Timestamp, now: Timestamp) -> Finding {
     };
     let text = format!("the certificate ends {in_days}, at {ends}");
     if left < AT_ONCE {
-        Finding::wrong("tls", format!("{text}, and then no phone connects: {WHAT}"))
+        Finding::wrong(about, format!("{text}, and then {would_happen}: {WHAT}"))
     } else if left < SOON {
-        Finding::note("tls", format!("{text}: {WHAT}"))
+        Finding::note(about, format!("{text}: {WHAT}"))
     } else {
-        Finding::ok("tls", text)
+        Finding::ok(about, text)
     }
 }
 
@@ -84,7 +89,7 @@ mod tests {
             (now, Level::Wrong, "do not connect"),
             (now.minus(Duration::from_secs(86_400)), Level::Wrong, "do not connect"),
         ] {
-            let found = certificate(ends, now);
+            let found = certificate("tls", PHONES, ends, now);
             assert_eq!(found.level, level, "{}", found.text);
             assert!(found.text.contains(words), "{}", found.text);
         }

@@ -389,7 +389,7 @@ impl Accounting {
         way: LocalSocket,
         to: SocketAddr,
         asked: Option<IpAddr>,
-        reply: &[u8],
+        reply: &Arc<[u8]>,
         ways: &Ways,
     ) {
         if let Err(fault) = ways.send(way, to, asked, reply) {
