@@ -25,7 +25,7 @@ pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
 
 fn read<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CertificateError> {
     match x509_parser::parse_x509_certificate(certificate) {
-        Ok((rest, read)) if rest.is_empty() => Ok(read),
+        Ok(([], read)) => Ok(read),
         _ => Err(CertificateError::BadEncoding),
     }
 }

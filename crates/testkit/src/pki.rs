@@ -1,4 +1,5 @@
 //! Certificates for tests: a CA, and what it makes for clients and servers.
+#![expect(clippy::expect_used, reason = "what fails here fails the test that uses it")]
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
