@@ -1,4 +1,6 @@
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +79,22 @@ def dc(tmp_path_factory):
     lab = domain.Lab("samba-dc.sh", tmp_path_factory.mktemp("dc")).up()
     yield lab
     lab.run("down")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of so many octets."""
+    mounted = []
+
+    def make(size: int) -> Path:
+        path = tmp_path / f"disk{len(mounted)}"
+        path.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", path], capture_output=True)
+        if done.returncode != 0:
+            harness.missing("only root can mount a disk that is small enough to be full")
+        mounted.append(path)
+        return path
+
+    yield make
+    for path in mounted:
+        subprocess.run(["umount", "-l", path], check=True)

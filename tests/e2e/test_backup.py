@@ -385,25 +385,6 @@ def test_kill_at_every_step_of_a_restore_leaves_one_database_or_the_other(new_se
     print(f"{call}: {killed} kills")
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of so many octets."""
-    mounted = []
-
-    def make(size: int) -> Path:
-        path = tmp_path / f"disk{len(mounted)}"
-        path.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", path], capture_output=True)
-        if done.returncode != 0:
-            missing("only root can mount a disk that is small enough to be full")
-        mounted.append(path)
-        return path
-
-    yield make
-    for path in mounted:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
 def test_s97_a_full_disk_during_a_backup_leaves_nothing_and_harms_nobody(new_server, small_disk):
     server = new_server().start()
     user, resource = server.user(), server.resource()

@@ -47,6 +47,7 @@ impl Seen<'_> {
             self.other_secret(),
             self.no_message_authenticator(),
             self.loops(),
+            self.crowded(),
             self.waiting(),
             self.begins_anew(),
             self.collides(),
@@ -87,6 +88,24 @@ impl Seen<'_> {
                  Name = this server and \"Authenticate requests on this server\", and put it above the original"
             )
         })
+    }
+
+    fn crowded(&self) -> Option<String> {
+        let (full, replays) = (self.counts.full, self.counts.replays);
+        let full = (full > 0).then(|| {
+            format!(
+                "{full} requests were dropped because too many of its logins, or of all, were waiting. If nobody floods it,                  raise [limits] logins_per_client or logins"
+            )
+        });
+        let replays = (replays > 0).then(|| {
+            format!(
+                "{replays} packets were sent again long after their time, or from elsewhere, and were dropped: the client                  uses authenticators twice, or somebody on the way replays what was heard"
+            )
+        });
+        match (full, replays) {
+            (Some(full), Some(replays)) => Some(format!("{full}. {replays}")),
+            (full, replays) => full.or(replays),
+        }
     }
 
     /// A client that asks again too soon or gives up too soon: one of the two is told, the worse first.
@@ -222,6 +241,15 @@ mod tests {
     async fn a_loop_is_told_with_the_policy_that_ends_it() {
         let told = said(ClientCounts { loops: 1, ..ClientCounts::default() }, &[], 0, 60).await;
         assert!(told[0].contains("came back") && told[0].contains("above the original"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn s105_a_flood_is_told() {
+        let told = said(ClientCounts { full: 3, replays: 2, ..ClientCounts::default() }, &[], 0, 60).await;
+        assert!(told[0].contains("3 requests") && told[0].contains("logins_per_client"), "{told:?}");
+        assert!(told[0].contains(". 2 packets were sent again"), "{told:?}");
+        let told = said(ClientCounts { replays: 2, ..ClientCounts::default() }, &[], 0, 60).await;
+        assert!(told[0].contains("2 packets were sent again") && !told[0].contains("[limits]"), "{told:?}");
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod discarded;
 mod eap;
 mod house;
 mod ms_chap;
+mod pressure;
 mod prompts;
 mod rejects;
 mod retransmissions;
