@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 
-from radius_client import md5
+from radius_client import MESSAGE_AUTHENTICATOR, md5, sign
 
 Change = Callable[[bytes], list[bytes]]
 
@@ -40,6 +40,14 @@ def collided(reply: bytes, request: bytes, secret: bytes, code: int, listed: lis
     Authenticator. The collision itself takes minutes of many cores; here the secret is used in its place, and only for that."""
     forged = made(reply, listed, code)
     return forged[:4] + md5(forged[:4] + request[4:20] + forged[20:] + secret) + forged[20:]
+
+
+def signed(reply: bytes, request: bytes, secret: bytes, code: int, listed) -> bytes:
+    """A reply that is right in all, of somebody who has the secret."""
+    listed = [(MESSAGE_AUTHENTICATOR, bytes(16)), *[one for one in listed if one[0] != MESSAGE_AUTHENTICATOR]]
+    forged = made(reply, listed, code)
+    forged = sign(forged[:4] + request[4:20] + forged[20:], 22, secret)
+    return forged[:4] + md5(forged + secret) + forged[20:]
 
 
 class Middle:
