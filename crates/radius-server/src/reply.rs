@@ -107,16 +107,14 @@ pub(crate) fn relay(
         let attributes = open.seal(&client.secret, &request.authenticator(), entropy.octets())?;
         encode_reply(Code::AccessChallenge, &request, &client.secret, &attributes).ok()
     };
-    match made() {
-        Some(reply) => (Code::AccessChallenge, Some(Arc::from(reply))),
-        None => {
-            error!(
-                client.name = client.seat.client.name,
-                "an Access-Challenge of an upstream is too long to be passed on: a login is rejected"
-            );
-            (Code::AccessReject, bare(Code::AccessReject, kernel, client))
-        }
-    }
+    let Some(reply) = made() else {
+        error!(
+            client.name = client.seat.client.name,
+            "an Access-Challenge of an upstream is too long to be passed on: a login is rejected"
+        );
+        return (Code::AccessReject, bare(Code::AccessReject, kernel, client));
+    };
+    (Code::AccessChallenge, Some(Arc::from(reply)))
 }
 
 fn attributes(

@@ -282,7 +282,8 @@ async fn c075_malformed_eap_is_rejected_and_nobody_is_asked() {
     }
     let ends = at.house.ends(11).await;
     assert!(ends.iter().all(|end| end == "reject password_wrong"), "{ends:?}");
-    assert_eq!((at.played.sent_on.lock().unwrap().len(), at.house.challenges().await), (0, 0));
+    assert_eq!(at.house.challenges().await, 0);
+    assert_eq!(at.played.sent_on.lock().unwrap().len(), 0);
     at.house.stop().await;
 }
 
@@ -293,7 +294,8 @@ async fn c075_s51_eap_without_message_authenticator_is_dropped() {
     let packet = nas.pack(&ask("alice", IDENTITY).without_message_authenticator());
     nas.send(&packet).await;
     assert_eq!(nas.reply(&packet, SILENCE).await, None);
-    assert_eq!((at.played.sent_on.lock().unwrap().len(), at.house.site.ends().await.len()), (0, 0));
+    assert!(at.house.site.ends().await.is_empty());
+    assert_eq!(at.played.sent_on.lock().unwrap().len(), 0);
     at.house.stop().await;
 }
 
