@@ -214,6 +214,33 @@ def test_c094_a_key_that_is_malformed_is_left_out_and_what_is_beside_it_comes(se
     assert "were left out" in server.log.read_text(errors="replace")
 
 
+# What FreeRADIUS encrypts, of each kind that is known here, and radclient prints when it has decrypted it.
+ENCRYPTED = (
+    ("MS-CHAP-MPPE-Keys", "0x0102030405060708" + "a5" * 16), ("MS-MPPE-Send-Key", "0x" + "b6" * 32), ("MS-MPPE-Recv-Key", "0x" + "c7" * 16),
+    ("Tunnel-Password:1", '"for the tunnel"'), ("Tunnel-Password:2", '"for another, with more than sixteen letters"'),
+    ("Aruba-MPSK-Passphrase", "0x" + "d8" * 20), ("LCS-IKEv2-Local-Password:3", '"local"'), ("LCS-IKEv2-Remote-Password:3", '"remote"'),
+    ("Alc-APN-Password", '"of an access point"'), ("Alc-LI-Action", "enable"), ("ERX-Med-Ip-Address", "192.0.2.9"), ("ALU-AAA-Key-0", "0x" + "e9" * 24),
+    ("3GPP2-MN-HA-Shared-Key", '"shared"'), ("Extreme-Libsip-Patron-Info", "0x0a0b"), ("Motorola-WiMAX-MIP-KEY", '"mobile"'),
+)  # fmt: skip
+
+
+def test_c094_radclient_reads_what_freeradius_encrypted_of_each_vendor(server, user, tmp_path):
+    alice = user("vendors")
+    reply = tuple(f"{name} := {value}" for name, value in ENCRYPTED)
+    below = FreeRADIUS(tmp_path / "vendors", {"127.0.0.0/8": SECRET}, accounts=[Account("vendors", PASSWORD, reply)]).start()
+    try:
+        server.ask("upstream", "add", "vendors", "--server", "%s:%d" % below.address, "--secret-stdin", stdin=SECRET + "\n")
+        resource = server.resource("--upstream", "vendors", primary="radius", answer_by=20)
+        login = resource.radclient(alice.name, PASSWORD)
+        alice.phone.answer("verify")
+        result = finished(login)
+    finally:
+        below.stop()
+    printed = re.findall(r"^\t(\S+) = (.*)$", result.out.split("Received Access-Accept", 1)[1], re.MULTILINE)
+    got = [one for one in printed if one[0] not in ("Message-Authenticator", "Proxy-State")]
+    assert got == list(ENCRYPTED), result.out
+
+
 # wpa_supplicant's machine: it believes the server only if MS-CHAP2-Success is that of its own exchange.
 
 
