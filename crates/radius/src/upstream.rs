@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::{
-    AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError, SharedSecret,
-    encode_request, verify_accounting_response, verify_reply,
+    AttributeList, Authenticator, Code, EncodeError, Identifier, MessageAuthenticatorRule, PacketView, ReplyError,
+    SharedSecret, encode_request, verify_accounting_response, verify_reply,
 };
 
 mod forward;
@@ -21,8 +21,8 @@ mod relay;
 pub use forward::{Forward, ProxyMark, ProxyTag, forwarded};
 pub use health::Change;
 pub use io::{
-    Answer, NoAnswer, Outcome, Output, Purpose, Random, ReplyFault, ServerCounts, ServerState, Timing, UpstreamServer,
-    UpstreamSocket,
+    Answer, NoAnswer, Outcome, Output, Purpose, Random, ReplyFault, ServerCounts, ServerState, Timing, Transport,
+    UpstreamServer, UpstreamSocket,
 };
 pub use lanes::SourcePort;
 pub use relay::Relayed;
@@ -33,6 +33,7 @@ use lanes::{Holder, Lanes, Slot};
 struct Server {
     address: SocketAddr,
     secret: SharedSecret,
+    transport: Transport,
     lanes: Lanes,
     health: Health,
     probe: Option<Probe>,
@@ -68,6 +69,8 @@ struct Attempt {
     interval: Duration,
     /// When its silence counts, until it has counted.
     patience_ends: Option<Duration>,
+    /// It was sent over a second connection, since the first one broke.
+    anew: bool,
 }
 
 impl Attempt {
@@ -102,11 +105,12 @@ impl<T: Copy> UpstreamTable<T> {
 
     /// The same for requests of another kind.
     pub fn with_purpose(purpose: Purpose, servers: Vec<UpstreamServer>, mark: ProxyMark, timing: Timing) -> Self {
-        let server = |UpstreamServer { address, secret }| Server {
+        let server = |UpstreamServer { address, secret, transport }| Server {
             address,
             secret,
+            transport,
             lanes: Lanes::default(),
-            health: Health::new(),
+            health: Health::new(transport),
             probe: None,
             counts: ServerCounts::default(),
         };
@@ -218,7 +222,11 @@ impl<T: Copy> UpstreamTable<T> {
             }
         };
         let authenticator = authenticator.ok_or(ReplyFault::NotAwaited)?;
-        let reply = self.purpose.verify(datagram, &authenticator, identifier, &server.secret)?;
+        let rule = match server.transport {
+            Transport::Datagrams => MessageAuthenticatorRule::Required,
+            Transport::Connections => MessageAuthenticatorRule::Connection,
+        };
+        let reply = self.purpose.verify(datagram, &authenticator, identifier, &server.secret, rule)?;
         let to_status = holder == Holder::Probe;
         if let Some(change) = server.health.heard_now(now, to_status, &self.timing) {
             self.outputs.push_back(Output::Changed { server: socket.server, change });
@@ -263,6 +271,64 @@ impl<T: Copy> UpstreamTable<T> {
                 self.move_on(now, serial, attempt, None, random);
             }
         }
+    }
+
+    /// A connection could not be had, or is over. Nothing more comes from it. `heard` says whether anything has come from it: then
+    /// its server closed it in good order, perhaps while we sent, and what waits there is sent once more, over another
+    /// connection (RFC 6613 section 2.6.1). Otherwise the server is not there, or does not want us.
+    pub fn broken(&mut self, now: Duration, socket: UpstreamSocket, heard: bool, random: Random<'_>) {
+        let now = self.advance(now);
+        let at = socket.server;
+        let Some(server) = self.servers.get_mut(at) else { return };
+        let holders: Vec<_> = server.lanes.holders(socket.port).collect();
+        server.lanes.retire_one(socket.port);
+        let was_probed = holders.contains(&Holder::Probe);
+        let mut jitter = [0];
+        random(&mut jitter);
+        let [jitter] = jitter;
+        let change = if heard {
+            if was_probed {
+                server.health.ask_at_once(now);
+            }
+            None
+        } else if holders.is_empty() {
+            None
+        } else {
+            server.health.unreachable(now, jitter, &self.timing)
+        };
+        if was_probed {
+            self.end_probe(at);
+        }
+        self.changed(at, change);
+        for holder in holders {
+            if let Holder::Request { serial, attempt } = holder
+                && !(heard && self.send_anew(now, serial, attempt, random))
+            {
+                self.move_on(now, serial, attempt, None, random);
+            }
+        }
+    }
+
+    /// Sends the last attempt of a request over another connection, once; whether it was.
+    fn send_anew(&mut self, now: Duration, serial: u64, attempt: usize, random: Random<'_>) -> bool {
+        let Some(pending) = self.pending.get_mut(&serial) else { return false };
+        let is_last = attempt == pending.attempts.len().saturating_sub(1);
+        let Some(last) = pending.attempts.get_mut(attempt).filter(|last| is_last && !last.anew) else { return false };
+        let Some(server) = self.servers.get_mut(last.server) else { return false };
+        let Some(slot) = server.lanes.take(Holder::Request { serial, attempt }) else { return false };
+        let to = (&server.secret, slot.identifier);
+        let made = self.purpose.encode(&pending.forward, to, &self.mark, pending.tag, random);
+        let unused = if made.is_ok() { last.slot } else { slot };
+        let closed = server.lanes.give_back(unused);
+        let at = last.server;
+        self.outputs.extend(closed.map(|port| Output::Close(UpstreamSocket { server: at, port })));
+        let Ok((authenticator, packet)) = made else { return false };
+        server.counts.retransmissions = server.counts.retransmissions.saturating_add(1);
+        let socket = UpstreamSocket { server: at, port: slot.port };
+        self.outputs.push_back(Output::Send { socket, packet: Arc::clone(&packet) });
+        (last.slot, last.authenticator, last.packet) = (slot, authenticator, packet);
+        (last.sent, last.anew) = (now, true);
+        true
     }
 
     /// A request came back to us: a reject of it says nothing about the login. Whether it is one of this table.
@@ -331,17 +397,8 @@ impl<T: Copy> UpstreamTable<T> {
                 fault = NoAnswer::Full;
                 continue;
             };
-            let mut authenticator = [0; 16];
-            random(&mut authenticator);
-            let authenticator = Authenticator(authenticator);
-            let (forward, secret) = (&pending.forward, &server.secret);
-            let made = match self.purpose {
-                Purpose::Logins => forward
-                    .encode(slot.identifier, &authenticator, secret, &self.mark, pending.tag)
-                    .map(|packet| (authenticator, packet)),
-                Purpose::Accounting => forward.encode_accounting(slot.identifier, secret, &self.mark, pending.tag),
-            };
-            let Ok((authenticator, packet)) = made.map(|(proof, packet)| (proof, Arc::<[u8]>::from(packet))) else {
+            let (forward, to) = (&pending.forward, (&server.secret, slot.identifier));
+            let Ok((authenticator, packet)) = self.purpose.encode(forward, to, &self.mark, pending.tag, random) else {
                 let closed = server.lanes.give_back(slot);
                 self.outputs.extend(closed.map(|port| Output::Close(UpstreamSocket { server: at, port })));
                 return Err(NoAnswer::TooLong);
@@ -358,9 +415,13 @@ impl<T: Copy> UpstreamTable<T> {
                 authenticator,
                 packet,
                 sent: now,
-                again_at: now.saturating_add(jittered(timing.retransmit, random)),
+                again_at: match server.transport {
+                    Transport::Datagrams => now.saturating_add(jittered(timing.retransmit, random)),
+                    Transport::Connections => pending.deadline,
+                },
                 interval: timing.retransmit,
                 patience_ends: Some(now.saturating_add(patience)),
+                anew: false,
             });
             self.set_due(serial);
             return Ok(());
@@ -498,6 +559,25 @@ impl<T: Copy> UpstreamTable<T> {
 }
 
 impl Purpose {
+    /// The packet for one server, and what its reply is proven with.
+    fn encode(
+        self,
+        forward: &Forward,
+        (secret, identifier): (&SharedSecret, Identifier),
+        mark: &ProxyMark,
+        tag: ProxyTag,
+        random: Random<'_>,
+    ) -> Result<(Authenticator, Arc<[u8]>), EncodeError> {
+        let mut authenticator = [0; 16];
+        random(&mut authenticator);
+        let authenticator = Authenticator(authenticator);
+        let (proof, packet) = match self {
+            Self::Logins => (authenticator, forward.encode(identifier, &authenticator, secret, mark, tag)?),
+            Self::Accounting => forward.encode_accounting(identifier, secret, mark, tag)?,
+        };
+        Ok((proof, packet.into()))
+    }
+
     /// Whether a datagram is the reply to a request of ours, Status-Server included (RFC 5997 section 4.3).
     fn verify<'a>(
         self,
@@ -505,9 +585,10 @@ impl Purpose {
         request: &Authenticator,
         identifier: Identifier,
         secret: &SharedSecret,
+        rule: MessageAuthenticatorRule,
     ) -> Result<PacketView<'a>, ReplyError> {
         match self {
-            Self::Logins => verify_reply(datagram, request, identifier, secret, MessageAuthenticatorRule::Required),
+            Self::Logins => verify_reply(datagram, request, identifier, secret, rule),
             Self::Accounting => verify_accounting_response(datagram, request, identifier, secret),
         }
     }

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::upstream::{
-    Forward, Outcome, Output, ProxyMark, Timing, UpstreamServer, UpstreamSocket, UpstreamTable, forwarded,
+    Forward, Outcome, Output, ProxyMark, Timing, Transport, UpstreamServer, UpstreamSocket, UpstreamTable, forwarded,
 };
 use crate::{
     AttributeList, AttributeType, Authenticator, Code, OpenAttributes, PacketView, SharedSecret, encode_reply,
@@ -124,7 +124,11 @@ pub fn upstream_table(operations: &[u8]) {
             2 | 3 => world.advance(Duration::from_millis(u64::from(argument) * u64::from(operation >> 3))),
             4 => {
                 if let Some((socket, _)) = sent {
-                    world.refused(socket);
+                    match argument & 3 {
+                        0 => world.broken(socket, false),
+                        1 => world.broken(socket, true),
+                        _ => world.refused(socket),
+                    }
                 }
             }
             kind => {
@@ -187,9 +191,14 @@ fn address(server: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 1812 + u16::try_from(server).unwrap_or_default()))
 }
 
+/// Every other one is reached over connections.
+const fn transport(server: usize) -> Transport {
+    if server % 2 == 1 { Transport::Connections } else { Transport::Datagrams }
+}
+
 impl World {
     fn new(servers: usize) -> Self {
-        let server = |at| UpstreamServer { address: address(at), secret: secret(at) };
+        let server = |at| UpstreamServer { address: address(at), secret: secret(at), transport: transport(at) };
         let servers = (0..servers).map(server).collect();
         let table = UpstreamTable::new(servers, ProxyMark::new([7; 16]), Timing::default());
         let now = Duration::ZERO;
@@ -223,6 +232,11 @@ impl World {
     fn receive(&mut self, socket: UpstreamSocket, octets: &[u8]) -> Result<(), crate::upstream::ReplyFault> {
         let now = self.now;
         self.act(|table, random| table.receive(now, socket, address(socket.server), octets, random))
+    }
+
+    fn broken(&mut self, socket: UpstreamSocket, heard: bool) {
+        let now = self.now;
+        self.act(|table, random| table.broken(now, socket, heard, random));
     }
 
     fn refused(&mut self, socket: UpstreamSocket) {

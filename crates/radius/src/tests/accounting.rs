@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::{hex, list, raw};
 use crate::upstream::{
-    Forward, NoAnswer, Outcome, Output, ProxyMark, Purpose, Timing, UpstreamServer, UpstreamSocket, UpstreamTable,
-    forwarded,
+    Forward, NoAnswer, Outcome, Output, ProxyMark, Purpose, Timing, Transport, UpstreamServer, UpstreamSocket,
+    UpstreamTable, forwarded,
 };
 use crate::{
     AccountingError, AttributeList, AttributeType, Code, Identifier, PacketView, ReplyError, SharedSecret,
@@ -121,7 +121,11 @@ impl World {
     const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 1813);
 
     fn new() -> Self {
-        let server = UpstreamServer { address: SocketAddr::from(Self::SERVER), secret: secret() };
+        let server = UpstreamServer {
+            address: SocketAddr::from(Self::SERVER),
+            secret: secret(),
+            transport: Transport::Datagrams,
+        };
         let mark = ProxyMark::new(*b"sixteen octets !");
         let table = UpstreamTable::with_purpose(Purpose::Accounting, vec![server], mark, Timing::default());
         let mut world = Self { table, outputs: Vec::new() };
@@ -230,7 +234,8 @@ fn what_no_server_takes_ends_without_an_answer() {
 
 #[test]
 fn a_table_of_logins_takes_no_accounting_response() {
-    let server = UpstreamServer { address: SocketAddr::from(World::SERVER), secret: secret() };
+    let server =
+        UpstreamServer { address: SocketAddr::from(World::SERVER), secret: secret(), transport: Transport::Datagrams };
     let table = UpstreamTable::new(vec![server], ProxyMark::new(*b"sixteen octets !"), Timing::default());
     let mut world = World { table, outputs: Vec::new() };
     world.record(1, 0);

@@ -1,6 +1,7 @@
 //! The upstream table, driven by a clock of the tests' own.
 
 mod attributes;
+mod connections;
 mod health;
 mod servers;
 
@@ -9,8 +10,8 @@ use std::net::SocketAddr;
 
 use super::list;
 use crate::upstream::{
-    Answer, Change, Forward, NoAnswer, Outcome, Output, ProxyMark, ReplyFault, Timing, UpstreamServer, UpstreamSocket,
-    UpstreamTable, forwarded,
+    Answer, Change, Forward, NoAnswer, Outcome, Output, ProxyMark, ReplyFault, Timing, Transport, UpstreamServer,
+    UpstreamSocket, UpstreamTable, forwarded,
 };
 use crate::{
     AttributeList, AttributeType, Code, MessageAuthenticatorRule, PacketView, Proof, SharedSecret, UserPassword,
@@ -55,7 +56,7 @@ impl World {
     }
 
     fn with(servers: usize, timing: Timing) -> Self {
-        let server = |at| UpstreamServer { address: address(at), secret: secret(at) };
+        let server = |at| UpstreamServer { address: address(at), secret: secret(at), transport: Transport::Datagrams };
         let servers = (0..servers).map(server).collect();
         Self {
             table: UpstreamTable::new(servers, ProxyMark::new(MARK), timing),
@@ -66,6 +67,14 @@ impl World {
             ended: Vec::new(),
             changes: Vec::new(),
         }
+    }
+
+    /// The same with servers that are reached over connections.
+    fn over_connections(servers: usize) -> Self {
+        let server =
+            |at| UpstreamServer { address: address(at), secret: secret(at), transport: Transport::Connections };
+        let table = UpstreamTable::new((0..servers).map(server).collect(), ProxyMark::new(MARK), Timing::default());
+        Self { table, ..Self::new(0) }
     }
 
     /// The same with servers that have not answered the first Status-Server, and are not held to it.
@@ -128,6 +137,11 @@ impl World {
     fn refused(&mut self, socket: UpstreamSocket) {
         let now = self.now;
         self.with_random(|table, random| table.refused(now, socket, random));
+    }
+
+    fn broken(&mut self, socket: UpstreamSocket, heard: bool) {
+        let now = self.now;
+        self.with_random(|table, random| table.broken(now, socket, heard, random));
     }
 
     /// What was sent since this was asked last.

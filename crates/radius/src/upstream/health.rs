@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::Timing;
+use super::{Timing, Transport};
 
 /// What is known of one server.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Health {
     trial_from: Duration,
     /// When Status-Server is due, or the one that is under way counts as unanswered.
     next: Option<Duration>,
+    /// Over connections, where each try shows at once whether it is there.
+    transport: Transport,
 }
 
 /// What changed.
@@ -36,8 +38,9 @@ pub enum Change {
 
 impl Health {
     /// Nothing is known yet; it is asked at once.
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(transport: Transport) -> Self {
         Self {
+            transport,
             down_since: None,
             failed_at: None,
             failures: 0,
@@ -130,6 +133,23 @@ impl Health {
         Some(Change::Down)
     }
 
+    /// No connection to it could be had: it is not there, and asked again after a pause.
+    pub(super) fn unreachable(&mut self, now: Duration, jitter: u8, timing: &Timing) -> Option<Change> {
+        let change = self.down_since.is_none().then_some(Change::Down);
+        let pause = timing.back_off(self.failures, jitter, timing.longest_back_off);
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(now);
+        self.down_since = self.down_since.or(Some(now));
+        self.trial_from = now.saturating_add(pause);
+        self.next = Some(self.trial_from);
+        change
+    }
+
+    /// A connection has ended on which Status-Server was under way: it is asked again over the next.
+    pub(super) const fn ask_at_once(&mut self, now: Duration) {
+        self.next = Some(now);
+    }
+
     /// Whether Status-Server is to be sent now.
     pub(super) fn status_is_due(&mut self, now: Duration, timing: &Timing) -> bool {
         if self.next.is_none_or(|next| next > now) {
@@ -147,7 +167,8 @@ impl Health {
     pub(super) fn status_sent(&mut self, now: Duration, jitter: u8, timing: &Timing) {
         let wait = if self.down_since.is_some() {
             // One that may not know it is not bothered as often: it may write each one into its log.
-            let longest = if self.answers_status() { timing.longest_back_off } else { timing.longest_blind_back_off };
+            let is_blind = self.transport == Transport::Datagrams && !self.answers_status();
+            let longest = if is_blind { timing.longest_blind_back_off } else { timing.longest_back_off };
             timing.back_off(self.unanswered.max(self.failures), jitter, longest).max(timing.status_wait)
         } else {
             timing.status_wait

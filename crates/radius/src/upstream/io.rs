@@ -80,6 +80,18 @@ pub struct UpstreamServer {
     pub address: SocketAddr,
     /// What it shares with us.
     pub secret: SharedSecret,
+    /// How it is reached.
+    pub transport: Transport,
+}
+
+/// How a server is reached. One that is reached in one way is never asked in the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP (RFC 2865).
+    Datagrams,
+    /// Connections that prove both ends and protect what they carry, such as TLS (RFC 6614). What was sent over one is not
+    /// sent over it again, and replies over it need no Message-Authenticator (RFC 6613 section 2.6.1).
+    Connections,
 }
 
 /// One of our sockets: towards which server, and which one.

@@ -105,6 +105,14 @@ impl Lanes {
         closed
     }
 
+    /// Nothing more is sent from this port.
+    pub(super) fn retire_one(&mut self, port: SourcePort) {
+        self.lanes.retain_mut(|lane| {
+            lane.retired = lane.retired || lane.port == port;
+            lane.port != port || lane.taken > 0
+        });
+    }
+
     /// Everybody who waits at a port.
     pub(super) fn holders(&self, port: SourcePort) -> impl Iterator<Item = Holder> + '_ {
         let lane = self.lanes.iter().filter(move |lane| lane.port == port);
