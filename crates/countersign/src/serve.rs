@@ -123,7 +123,9 @@ impl Server {
         }
         let directories = Arc::new(Clients::new(Arc::clone(&clock), Arc::clone(&entropy)));
         let mark = upstreams::mark(&*store, &*entropy).await?;
-        let upstreams = Forwarders::new(mark.clone(), Arc::clone(&entropy));
+        let credentials = config.radius_tls.as_ref().map(RadiusCredentials::open_radius).transpose()?;
+        let shown = credentials.as_ref().map(|credentials| credentials.follow());
+        let upstreams = Forwarders::new(mark.clone(), Arc::clone(&entropy), shown);
         let peers = Peers { directories: directories.clone(), upstreams: upstreams.clone() };
         let bounds = config.limits.desk();
         let desk = Desk::open_with(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy), bounds, peers).await?;
@@ -133,7 +135,6 @@ impl Server {
 
         let limits = config.limits.radius();
         let accounting = AccountingConfig { listen: config.accounting_listen.clone(), limits, mark: mark.clone() };
-        let credentials = config.radius_tls.as_ref().map(RadiusCredentials::open_radius).transpose()?;
         let over_tls =
             credentials.as_ref().filter(|_| !config.radius_tls_listen.is_empty()).map(|credentials| TlsConfig {
                 listen: config.radius_tls_listen.clone(),

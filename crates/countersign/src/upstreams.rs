@@ -6,24 +6,26 @@ mod words;
 use core::time::Duration;
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use countersign_api::admin::upstreams::{END_OF_LOOP, TrialLogin, UpstreamServerView, UpstreamStep};
+use countersign_api::admin::{
+    identity::server_text,
+    upstreams::{END_OF_LOOP, TrialLogin, UpstreamServerView, UpstreamStep},
+};
 use countersign_desk::{Exchange, SentOn, Trouble, UpstreamAnswer, UpstreamTable, Upstreams};
 use countersign_domain::{
     Entropy, HostileText, Secret, Seldom, Upstream, UpstreamAttributes, UpstreamId, UpstreamServer,
 };
 use countersign_radius::{AttributeType, SharedSecret};
 use countersign_radius_client::{
-    Answer, Client, Forward, NoAnswer, Outcome, ProxyMark, ProxyTag, ServerState, UpstreamServer as Server,
+    Answer, Client, Credentials, Forward, NoAnswer, Outcome, Over, ProxyMark, ProxyTag, Server, ServerState, Tls,
     trial::{self, Question},
 };
 use countersign_radius_server::Recorders;
 use countersign_storage::{Store, StoreError};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 /// A record waits so long for a server; then its client may ask again. Shorter than most clients take to give a record up.
@@ -36,6 +38,8 @@ pub(crate) struct Forwarders {
     started: Instant,
     made: Mutex<HashMap<UpstreamId, Made>>,
     loops: Mutex<Seldom>,
+    /// What is shown to servers over TLS; `None` without [radius.tls].
+    credentials: Option<watch::Receiver<Arc<Credentials>>>,
 }
 
 struct Made {
@@ -48,8 +52,22 @@ struct Made {
 
 impl Forwarders {
     /// Without any yet.
-    pub(crate) fn new(mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Arc<Self> {
-        Arc::new(Self { mark, entropy, started: Instant::now(), made: Mutex::default(), loops: Mutex::default() })
+    pub(crate) fn new(
+        mark: ProxyMark,
+        entropy: Arc<dyn Entropy>,
+        credentials: Option<watch::Receiver<Arc<Credentials>>>,
+    ) -> Arc<Self> {
+        let (made, loops) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { mark, entropy, started: Instant::now(), made, loops, credentials })
+    }
+
+    /// A server as it is asked.
+    fn server(&self, server: &UpstreamServer) -> Server {
+        let over = match &server.tls {
+            None => Over::Udp(SharedSecret::new(server.secret.expose())),
+            Some(identity) => Over::Tls(Tls { identity: identity.clone(), credentials: self.credentials.clone() }),
+        };
+        Server { address: server.address, over }
     }
 
     fn made(&self) -> MutexGuard<'_, HashMap<UpstreamId, Made>> {
@@ -60,10 +78,11 @@ impl Forwarders {
     pub(crate) fn servers(&self, upstream: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>) {
         let made = self.made();
         let Some(made) = made.get(&upstream) else { return (Vec::new(), Vec::new()) };
-        let views = |client: &Client| -> Vec<UpstreamServerView> {
-            client.servers().iter().map(|(address, state)| view(*address, state)).collect()
+        let views = |client: &Client, servers: &[UpstreamServer]| -> Vec<UpstreamServerView> {
+            servers.iter().zip(client.servers()).map(|(server, (_, state))| view(server, &state)).collect()
         };
-        (views(&made.client), made.accounting.as_ref().map(views).unwrap_or_default())
+        let accounting = made.accounting.as_ref().map(|client| views(client, &made.as_it_was.accounting));
+        (views(&made.client, &made.as_it_was.servers), accounting.unwrap_or_default())
     }
 
     fn accounting(&self, upstream: UpstreamId) -> Option<Client> {
@@ -94,13 +113,13 @@ impl Forwarders {
                 password: login.password.as_ref().map(Secret::expose),
             });
             let begin = Instant::now();
-            let found = trial::ask(&server(one), question, &*self.entropy).await;
-            steps.push(words::step(one.address, login.as_ref(), &found, begin.elapsed()));
+            let found = trial::ask(&self.server(one), question, &*self.entropy).await;
+            steps.push(words::step(&server_text(one), login.as_ref(), &found, begin.elapsed()));
         }
         for one in &upstream.accounting {
             let begin = Instant::now();
-            let found = trial::ask(&server(one), Question::AccountingStatus, &*self.entropy).await;
-            steps.push(words::accounting(one.address, &found, begin.elapsed()));
+            let found = trial::ask(&self.server(one), Question::AccountingStatus, &*self.entropy).await;
+            steps.push(words::accounting(&server_text(one), &found, begin.elapsed()));
         }
         steps
     }
@@ -137,7 +156,7 @@ pub(crate) async fn mark(store: &dyn Store, entropy: &dyn Entropy) -> Result<Pro
     Ok(ProxyMark::new(octets))
 }
 
-fn view(address: SocketAddr, state: &ServerState) -> UpstreamServerView {
+fn view(server: &UpstreamServer, state: &ServerState) -> UpstreamServerView {
     let counts = state.counts;
     let counters = [
         ("asked", counts.asked),
@@ -154,17 +173,13 @@ fn view(address: SocketAddr, state: &ServerState) -> UpstreamServerView {
         ("unproven", counts.unproven),
     ];
     UpstreamServerView {
-        address: address.to_string(),
+        address: server_text(server),
         down_seconds: state.down_since.map(|span| span.as_secs()),
         heard_seconds: state.heard.map(|span| span.as_secs()),
         answers_status: state.answers_status,
         waiting: state.waiting,
         counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
     }
-}
-
-fn server(server: &UpstreamServer) -> Server {
-    Server { address: server.address, secret: SharedSecret::new(server.secret.expose()) }
 }
 
 #[async_trait]
@@ -176,9 +191,9 @@ impl Upstreams for Forwarders {
             if made.get(id).is_some_and(|made| made.as_it_was == *upstream) {
                 continue;
             }
-            let servers = upstream.servers.iter().filter(|server| server.tls.is_none()).map(server).collect();
+            let servers = upstream.servers.iter().map(|server| self.server(server)).collect();
             let client = Client::new(&upstream.name, servers, self.mark.clone(), Arc::clone(&self.entropy));
-            let accounting: Vec<Server> = upstream.accounting.iter().map(server).collect();
+            let accounting: Vec<Server> = upstream.accounting.iter().map(|server| self.server(server)).collect();
             let accounting = (!accounting.is_empty())
                 .then(|| Client::accounting(&upstream.name, accounting, self.mark.clone(), Arc::clone(&self.entropy)));
             let left_out = Seldom::default();

@@ -9,12 +9,15 @@ use std::{
 };
 
 use countersign_domain::{Entropy, Seldom};
-use countersign_radius::upstream::{
-    Forward, NoAnswer, Outcome, Output, ProxyMark, ProxyTag, Purpose, ServerState, Timing, UpstreamServer,
-    UpstreamSocket, UpstreamTable,
+use countersign_radius::{
+    SharedSecret,
+    upstream::{
+        Forward, NoAnswer, Outcome, Output, ProxyMark, ProxyTag, Purpose, ReplyFault, ServerState, Timing, Transport,
+        UpstreamServer, UpstreamSocket, UpstreamTable,
+    },
 };
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -23,6 +26,7 @@ use tracing::warn;
 use crate::{
     complaints::Complaints,
     socket::{DATAGRAM, Socket},
+    stream::{self, Broken, Tls, WAITING},
 };
 
 /// Datagrams taken at once.
@@ -32,6 +36,46 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// After a fault of a socket nothing is asked of it for so long.
 const REST: Duration = Duration::from_millis(100);
 
+/// A server as it is configured.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is asked, and never otherwise.
+    pub over: Over,
+}
+
+/// How a server is asked.
+#[derive(Debug, Clone)]
+pub enum Over {
+    /// By datagrams, with the secret that it shares with us.
+    Udp(SharedSecret),
+    /// Over TLS (RFC 6614).
+    Tls(Tls),
+}
+
+impl Server {
+    /// One that is asked by datagrams.
+    pub const fn udp(address: SocketAddr, secret: SharedSecret) -> Self {
+        Self { address, over: Over::Udp(secret) }
+    }
+
+    pub(crate) fn for_table(&self) -> UpstreamServer {
+        let (secret, transport) = match &self.over {
+            Over::Udp(secret) => (secret.clone(), Transport::Datagrams),
+            Over::Tls(_) => (SharedSecret::radsec(), Transport::Connections),
+        };
+        UpstreamServer { address: self.address, secret, transport }
+    }
+}
+
+/// The way to a server.
+enum Way {
+    Datagrams(Arc<Socket>, AbortHandle),
+    /// When it is dropped, the connection is closed.
+    Connection(mpsc::Sender<Arc<[u8]>>),
+}
+
 /// Servers that are asked in order. Cheap to clone; when the last clone goes, its sockets are closed.
 #[derive(Clone)]
 pub struct Client {
@@ -39,7 +83,7 @@ pub struct Client {
 }
 
 struct Inner {
-    servers: Vec<SocketAddr>,
+    servers: Vec<Server>,
     entropy: Arc<dyn Entropy>,
     started: Instant,
     state: Mutex<State>,
@@ -49,7 +93,7 @@ struct Inner {
 
 struct State {
     table: UpstreamTable<u64>,
-    sockets: HashMap<UpstreamSocket, (Arc<Socket>, AbortHandle)>,
+    sockets: HashMap<UpstreamSocket, Way>,
     waiters: HashMap<u64, oneshot::Sender<Outcome>>,
     made: u64,
     /// When the timer wakes.
@@ -70,20 +114,20 @@ struct Work {
 impl Client {
     /// A client of these servers, which is called `name` in the log. It asks each at once whether it is there. Needs a
     /// tokio runtime around it.
-    pub fn new(name: &str, servers: Vec<UpstreamServer>, mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(name: &str, servers: Vec<Server>, mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Self {
         Self::with_timing(name, servers, mark, entropy, Timing::default())
     }
 
     /// A client of servers that keep accounting, which gives nothing but [`Outcome::Recorded`] and
     /// [`Outcome::NoAnswer`].
-    pub fn accounting(name: &str, servers: Vec<UpstreamServer>, mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn accounting(name: &str, servers: Vec<Server>, mark: ProxyMark, entropy: Arc<dyn Entropy>) -> Self {
         Self::made(name, (Purpose::Accounting, servers), mark, entropy, Timing::default())
     }
 
     /// The same with other times.
     pub fn with_timing(
         name: &str,
-        servers: Vec<UpstreamServer>,
+        servers: Vec<Server>,
         mark: ProxyMark,
         entropy: Arc<dyn Entropy>,
         timing: Timing,
@@ -93,7 +137,7 @@ impl Client {
 
     fn made(
         name: &str,
-        (purpose, servers): (Purpose, Vec<UpstreamServer>),
+        (purpose, servers): (Purpose, Vec<Server>),
         mark: ProxyMark,
         entropy: Arc<dyn Entropy>,
         timing: Timing,
@@ -105,7 +149,12 @@ impl Client {
             sooner: Arc::default(),
             state: Mutex::new(State {
                 complaints: Complaints::new(name, purpose, addresses.clone()),
-                table: UpstreamTable::with_purpose(purpose, servers, mark, timing),
+                table: UpstreamTable::with_purpose(
+                    purpose,
+                    servers.iter().map(Server::for_table).collect(),
+                    mark,
+                    timing,
+                ),
                 sockets: HashMap::new(),
                 waiters: HashMap::new(),
                 made: 0,
@@ -113,7 +162,7 @@ impl Client {
                 cannot_open: Seldom::default(),
                 tasks: JoinSet::new(),
             }),
-            servers: addresses,
+            servers,
         });
         let timer = keep_time(Arc::downgrade(&inner), Arc::clone(&inner.sooner));
         inner.lock().tasks.spawn(timer);
@@ -140,7 +189,7 @@ impl Client {
 
     /// Where the server with this place in the order is.
     pub fn address(&self, server: usize) -> Option<SocketAddr> {
-        self.inner.servers.get(server).copied()
+        self.inner.servers.get(server).map(|server| server.address)
     }
 
     /// The servers, in their order, as they are now; times are spans before now.
@@ -153,7 +202,7 @@ impl Client {
             heard: ago(server.heard),
             ..server
         });
-        self.inner.servers.iter().copied().zip(states).collect()
+        self.inner.servers.iter().map(|server| server.address).zip(states).collect()
     }
 }
 
@@ -202,12 +251,18 @@ impl Inner {
     fn take_down(self: &Arc<Self>, state: &mut State, now: Duration, output: Output<u64>, work: &mut Work) {
         match output {
             Output::Send { socket, packet } => {
-                let io =
-                    state.sockets.get(&socket).map(|(io, _)| Arc::clone(io)).or_else(|| self.open(state, now, socket));
-                work.send.extend(io.map(|io| (socket, io, packet)));
+                if !state.sockets.contains_key(&socket) {
+                    self.open(state, now, socket);
+                }
+                match state.sockets.get(&socket) {
+                    Some(Way::Datagrams(io, _)) => work.send.push((socket, Arc::clone(io), packet)),
+                    // There is room for more than may wait there; and what is lost all the same ends as unanswered.
+                    Some(Way::Connection(queue)) => drop(queue.try_send(packet)),
+                    None => {}
+                }
             }
             Output::Close(socket) => {
-                if let Some((_, receiver)) = state.sockets.remove(&socket) {
+                if let Some(Way::Datagrams(_, receiver)) = state.sockets.remove(&socket) {
                     receiver.abort();
                 }
             }
@@ -218,23 +273,48 @@ impl Inner {
         }
     }
 
-    fn open(self: &Arc<Self>, state: &mut State, now: Duration, socket: UpstreamSocket) -> Option<Arc<Socket>> {
-        let server = self.servers.get(socket.server).copied()?;
-        match Socket::open(server) {
+    fn open(self: &Arc<Self>, state: &mut State, now: Duration, socket: UpstreamSocket) {
+        let Some(server) = self.servers.get(socket.server) else { return };
+        while state.tasks.try_join_next().is_some() {}
+        if let Over::Tls(tls) = &server.over {
+            let (queue, outgoing) = mpsc::channel(WAITING);
+            state.tasks.spawn(keep_connection(Arc::downgrade(self), socket, (server.clone(), tls.clone()), outgoing));
+            state.sockets.insert(socket, Way::Connection(queue));
+            return;
+        }
+        let address = server.address;
+        match Socket::open(address) {
             Ok(io) => {
-                while state.tasks.try_join_next().is_some() {}
                 let io = Arc::new(io);
                 let receiver = state.tasks.spawn(receive(Arc::downgrade(self), socket, Arc::clone(&io)));
-                state.sockets.insert(socket, (Arc::clone(&io), receiver));
-                Some(io)
+                state.sockets.insert(socket, Way::Datagrams(io, receiver));
             }
             Err(fault) => {
                 if let Some(times) = state.cannot_open.happens(now) {
-                    warn!(radius.server = %server, error = %fault, times, "no socket towards a RADIUS server can be opened");
+                    warn!(radius.server = %address, error = %fault, times, "no socket towards a RADIUS server can be opened");
                 }
-                None
             }
         }
+    }
+
+    /// A connection could not be had, or is over; `heard` says whether anything had come from it.
+    fn broken(self: &Arc<Self>, socket: UpstreamSocket, heard: bool, why: &Broken) {
+        self.act(|state, now, entropy| {
+            state.sockets.remove(&socket);
+            state.complaints.broken(now, socket.server, heard, why);
+            state.table.broken(now, socket, heard, &mut |octets| entropy.fill(octets));
+        });
+    }
+
+    /// A packet came over a connection; whether it is one that may come there.
+    fn heard(self: &Arc<Self>, socket: UpstreamSocket, source: SocketAddr, packet: &[u8]) -> bool {
+        self.act(|state, now, entropy| {
+            let received = state.table.receive(now, socket, source, packet, &mut |octets| entropy.fill(octets));
+            if let Err(fault) = received {
+                state.complaints.fault(now, socket.server, fault);
+            }
+            !matches!(received, Err(ReplyFault::Unproven(_)))
+        })
     }
 
     fn refused(self: &Arc<Self>, socket: UpstreamSocket) {
@@ -291,6 +371,30 @@ async fn receive(inner: Weak<Inner>, socket: UpstreamSocket, io: Arc<Socket>) {
             }
             None => {}
         }
+    }
+}
+
+/// Has a connection, and what goes over it, until it is over.
+async fn keep_connection(
+    inner: Weak<Inner>,
+    socket: UpstreamSocket,
+    (server, tls): (Server, Tls),
+    outgoing: mpsc::Receiver<Arc<[u8]>>,
+) {
+    let mut heard = false;
+    let broken = match stream::open(&server, &tls).await {
+        Err(broken) => Some(broken),
+        Ok(opened) => {
+            let received = |packet: &[u8]| {
+                let Some(inner) = inner.upgrade() else { return false };
+                heard = true;
+                inner.heard(socket, server.address, packet)
+            };
+            stream::converse(opened, outgoing, received).await
+        }
+    };
+    if let (Some(broken), Some(inner)) = (broken, inner.upgrade()) {
+        inner.broken(socket, heard, &broken);
     }
 }
 

@@ -8,13 +8,17 @@ use countersign_radius::{
     ReplyError,
     upstream::{Change, Purpose, ReplyFault},
 };
+use countersign_radius_tls::Fault;
 use tracing::{debug, info, warn};
+
+use crate::stream::Broken;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     NoMessageAuthenticator,
     OtherSecret,
     Other,
+    Broken,
 }
 
 #[derive(Debug)]
@@ -45,6 +49,21 @@ impl Complaints {
         }
     }
 
+    /// A connection could not be had, or is over. One that brought something and then ended is ordinary.
+    pub(crate) fn broken(&mut self, now: Duration, server: usize, heard: bool, why: &Broken) {
+        if heard && matches!(why, Broken::Tls(Fault::Closed)) {
+            debug!(upstream.name = self.name, "a RADIUS/TLS connection was closed by the server");
+            return;
+        }
+        let Some(times) = self.told.entry((server, Kind::Broken)).or_default().happens(now) else { return };
+        let (Some(server), name) = (self.servers.get(server), &self.name) else { return };
+        warn!(
+            upstream.name = name, upstream.server = %server, times, error = %why,
+            "no RADIUS/TLS connection to {server} (upstream {name}): {why}. It is not asked over UDP instead; `countersign \
+             upstream test {name}` says more"
+        );
+    }
+
     /// A datagram from where the server is that is no reply.
     pub(crate) fn fault(&mut self, now: Duration, server: usize, fault: ReplyFault) {
         let kind = match fault {
@@ -73,6 +92,7 @@ impl Complaints {
                  dropped: set the same one on both sides (`countersign upstream set {name}`); if they are the same, somebody \
                  changes packets on their way"
             ),
+            Kind::Broken => {}
             Kind::Other => warn!(
                 upstream.name = name, upstream.server = %server, times, error = %fault,
                 "a datagram from {server} (upstream {name}) is no reply to what it was asked ({fault}) and was dropped: is \

@@ -1,16 +1,23 @@
 //! A walk to one server, for somebody who sets it up.
 
 use core::time::Duration;
-use std::io::ErrorKind;
+use std::{io::ErrorKind, sync::Arc};
 
 use countersign_domain::Entropy;
 use countersign_radius::{
     AttributeList, AttributeType, Authenticator, Code, Identifier, MessageAuthenticatorRule, PacketView, ReplyError,
-    UserPassword, encode_request, upstream::UpstreamServer, verify_accounting_response, verify_reply,
+    SharedSecret, UserPassword, encode_request, upstream::UpstreamServer, verify_accounting_response, verify_reply,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
 
-use crate::socket::{DATAGRAM, Socket};
+use crate::{
+    client::{Over, Server},
+    socket::{DATAGRAM, Socket},
+    stream::{self, Broken, Tls},
+};
 
 /// An answer is waited for so long,
 const WAIT: Duration = Duration::from_secs(6);
@@ -49,17 +56,24 @@ pub enum Finding {
     Refused,
     /// Only replies came that prove nothing; the last one's fault.
     Unproven(ReplyError),
+    /// No connection came about, or it ended before there was an answer.
+    Broken(Broken),
     /// Nothing could be sent.
     Unsent(String),
 }
 
 /// Asks one server, from a socket of its own.
-pub async fn ask(server: &UpstreamServer, question: Question<'_>, entropy: &dyn Entropy) -> Finding {
+pub async fn ask(server: &Server, question: Question<'_>, entropy: &dyn Entropy) -> Finding {
+    let as_it_is = server;
+    let server = &server.for_table();
     let authenticator = Authenticator(entropy.octets());
     let identifier = Identifier(0);
     let Some(packet) = packet(server, question, identifier, &authenticator) else {
         return Finding::Unsent("the name or the password is too long for RADIUS (253 and 128 octets)".to_owned());
     };
+    if let Over::Tls(tls) = &as_it_is.over {
+        return timeout(WAIT, ask_over_tls(as_it_is, tls, packet, &authenticator)).await.unwrap_or(Finding::Silence);
+    }
     let socket = match Socket::open(server.address) {
         Ok(socket) => socket,
         Err(fault) => return Finding::Unsent(fault.to_string()),
@@ -108,6 +122,29 @@ pub async fn ask(server: &UpstreamServer, question: Question<'_>, entropy: &dyn 
             Err(fault) => return Finding::Unsent(fault.to_string()),
         }
     }
+}
+
+async fn ask_over_tls(server: &Server, tls: &Tls, packet: Vec<u8>, request: &Authenticator) -> Finding {
+    let opened = match stream::open(server, tls).await {
+        Ok(opened) => opened,
+        Err(broken) => return Finding::Broken(broken),
+    };
+    let (queue, outgoing) = mpsc::channel(1);
+    // It is empty, so there is room.
+    let _ = queue.try_send(Arc::from(packet));
+    let mut found = None;
+    let received = |reply: &[u8]| {
+        let rule = MessageAuthenticatorRule::Connection;
+        let verified = verify_reply(reply, request, Identifier(0), &SharedSecret::radsec(), rule);
+        found = Some(match verified {
+            Ok(reply) => Finding::Reply { code: reply.code(), attributes: attributes(&reply) },
+            Err(fault) => Finding::Unproven(fault),
+        });
+        // One is enough.
+        false
+    };
+    let broken = stream::converse(opened, outgoing, received).await;
+    found.or_else(|| broken.map(Finding::Broken)).unwrap_or(Finding::Silence)
 }
 
 fn packet(

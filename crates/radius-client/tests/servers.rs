@@ -10,7 +10,7 @@ use countersign_radius::{
     verify_request,
 };
 use countersign_radius_client::{
-    Client, Forward, NoAnswer, Outcome, ProxyMark, UpstreamServer,
+    Client, Forward, NoAnswer, Outcome, ProxyMark, Server,
     trial::{self, Finding, Question},
 };
 use countersign_testkit::{Says, ScriptedServer, SeededEntropy};
@@ -34,8 +34,8 @@ const FAST: Timing = Timing {
 };
 const BUDGET: Duration = Duration::from_millis(900);
 
-fn server(server: &ScriptedServer) -> UpstreamServer {
-    UpstreamServer { address: server.address(), secret: SharedSecret::new(ScriptedServer::SECRET) }
+fn server(server: &ScriptedServer) -> Server {
+    Server::udp(server.address(), SharedSecret::new(ScriptedServer::SECRET))
 }
 
 fn client(servers: &[&ScriptedServer]) -> Client {
@@ -284,11 +284,11 @@ async fn a_trial_says_what_came_and_what_did_not() {
 
     let unsigned = ScriptedServer::new(|request| vec![Says::Here(bare(request))]).await;
     let silent = ScriptedServer::silent().await;
-    let gone = UpstreamServer {
-        address: std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
-        secret: SharedSecret::new(ScriptedServer::SECRET),
-    };
-    let other = UpstreamServer { secret: SharedSecret::new(*b"not its secret at all ......"), ..server(&right) };
+    let gone = Server::udp(
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+        SharedSecret::new(ScriptedServer::SECRET),
+    );
+    let other = Server::udp(server(&right).address, SharedSecret::new(*b"not its secret at all ......"));
     let (unsigned_at, silent_at) = (server(&unsigned), server(&silent));
     let (unsigned, silent, gone, other) = tokio::join!(
         trial::ask(&unsigned_at, login, &entropy),

@@ -1,12 +1,11 @@
 //! What a trial of a server has found, in plain words.
 
 use core::time::Duration;
-use std::net::SocketAddr;
 
 use countersign_api::admin::upstreams::{SIGN_REPLIES, TrialLogin, UpstreamStep};
 use countersign_domain::HostileText;
 use countersign_radius::{AttributeList, Code, ReplyError, describe};
-use countersign_radius_client::trial::Finding;
+use countersign_radius_client::{Broken, Fault, trial::Finding};
 
 /// What to look at where nothing comes back.
 const SILENCE: &str = "See whether the server runs and listens on this port, whether a firewall is between, and whether it knows \
@@ -14,7 +13,7 @@ const SILENCE: &str = "See whether the server runs and listens on this port, whe
      log says so (NPS: event 18)";
 
 /// What one question to one server brought.
-pub(super) fn step(server: SocketAddr, login: Option<&TrialLogin>, found: &Finding, took: Duration) -> UpstreamStep {
+pub(super) fn step(server: &str, login: Option<&TrialLogin>, found: &Finding, took: Duration) -> UpstreamStep {
     let (ok, text, advice) = match (found, login) {
         (Finding::Reply { code, attributes }, None) => status(*code, attributes, took),
         (Finding::Reply { code, attributes }, Some(login)) => answered(*code, attributes, login, took),
@@ -32,14 +31,15 @@ pub(super) fn step(server: SocketAddr, login: Option<&TrialLogin>, found: &Findi
             Some("Start the RADIUS server there, or name its authentication port: 1812, of old ones 1645".to_owned()),
         ),
         (Finding::Unproven(fault), _) => unproven(*fault),
+        (Finding::Broken(broken), _) => broken_words(broken),
         (Finding::Unsent(fault), _) => (false, format!("nothing could be sent: {fault}"), None),
     };
     let step = if login.is_some() { "login" } else { "status" };
-    UpstreamStep { server: server.to_string(), step: step.to_owned(), ok, text, advice }
+    UpstreamStep { server: server.to_owned(), step: step.to_owned(), ok, text, advice }
 }
 
 /// What Status-Server to one server that keeps accounting brought.
-pub(super) fn accounting(server: SocketAddr, found: &Finding, took: Duration) -> UpstreamStep {
+pub(super) fn accounting(server: &str, found: &Finding, took: Duration) -> UpstreamStep {
     let (ok, text, advice) = match found {
         Finding::Reply { .. } => (true, format!("keeps accounting, and answers after {} ms", took.as_millis()), None),
         Finding::Silence => (
@@ -58,9 +58,10 @@ pub(super) fn accounting(server: SocketAddr, found: &Finding, took: Duration) ->
             Some("Name its accounting port: 1813, of old ones 1646".to_owned()),
         ),
         Finding::Unproven(fault) => unproven(*fault),
+        Finding::Broken(broken) => broken_words(broken),
         Finding::Unsent(fault) => (false, format!("nothing could be sent: {fault}"), None),
     };
-    UpstreamStep { server: server.to_string(), step: "accounting".to_owned(), ok, text, advice }
+    UpstreamStep { server: server.to_owned(), step: "accounting".to_owned(), ok, text, advice }
 }
 
 type Words = (bool, String, Option<String>);
@@ -118,6 +119,38 @@ fn unproven(fault: ReplyError) -> Words {
     }
 }
 
+/// What to look at where no connection over TLS comes about.
+fn broken_words(broken: &Broken) -> Words {
+    let advice = match broken {
+        Broken::NoCredentials => "Over TLS both sides show a certificate",
+        Broken::Unreachable(_) | Broken::Timeout => {
+            "See whether the server runs and listens for RADIUS over TLS on this port (usually 2083, TCP), and whether a firewall \
+             is between"
+        }
+        Broken::Tls(Fault::UnknownCa(_)) => {
+            "Set [radius.tls] ca to the CA that made the server's certificate, or name its fingerprint"
+        }
+        Broken::Tls(Fault::Stranger(_)) => {
+            "Somebody else answers there, or the name is another than in the certificate: `countersign upstream set NAME --server \
+             tls://…` says whose it has to be"
+        }
+        Broken::Tls(Fault::Expired(_) | Fault::NotValidYet(_)) => {
+            "The server needs a new certificate, or a clock is wrong"
+        }
+        Broken::Tls(Fault::Refused(_) | Fault::Closed) => {
+            "The server does not want us: see that it knows the CA of our certificate ([radius.tls] cert), that it knows us as a \
+             client by it, and that our certificate is not over; its own log says why"
+        }
+        Broken::Tls(Fault::NoCa) => {
+            "Set [radius.tls] ca to the CA that made the server's certificate, or name its fingerprint"
+        }
+        Broken::Tls(Fault::NotTls) => "Is that the port of RADIUS over TLS? Over UDP it has another",
+        Broken::Unproven => "Set \"radsec\" as the shared secret of this client there",
+        Broken::Tls(_) | Broken::Garbage(_) => "The server's own log may say more",
+    };
+    (false, broken.to_string(), Some(advice.to_owned()))
+}
+
 const fn word(code: Code) -> &'static str {
     match code {
         Code::AccessAccept => "Access-Accept",
@@ -143,12 +176,16 @@ mod tests {
     fn each_finding_says_what_to_do() {
         let login = TrialLogin { user: "alice".to_owned(), password: None };
         let reply = |code| Finding::Reply { code, attributes: vec![18, 4, b'n', b'o'] };
-        let server = "192.0.2.7:1812".parse().unwrap();
+        let server = "192.0.2.7:1812";
         let found = [
             (reply(Code::AccessReject), "Access-Reject to alice", "6273"),
             (reply(Code::AccessChallenge), "Access-Challenge", "switch that off"),
             (Finding::Silence, "no answer", "firewall"),
             (Finding::Refused, "nobody listens", "1645"),
+            (Finding::Broken(Broken::Tls(Fault::Expired("sha256:ab".to_owned()))), "expired", "new certificate"),
+            (Finding::Broken(Broken::Tls(Fault::Refused("access denied".to_owned()))), "refused us", "knows us"),
+            (Finding::Broken(Broken::Tls(Fault::Stranger("sha256:ab".to_owned()))), "not the one", "tls://"),
+            (Finding::Broken(Broken::Unreachable("connection refused".to_owned())), "reached", "2083"),
             (Finding::Unproven(ReplyError::MessageAuthenticatorAbsent), "CVE-2024-3596", "July 2024"),
             (Finding::Unproven(ReplyError::ResponseAuthenticator), "not with the shared secret", "both sides"),
             (Finding::Unproven(ReplyError::UnexpectedCode(Code::AccountingResponse)), "no answer to this", "1813"),
