@@ -12,13 +12,15 @@ use countersign_api::admin::{
     audit::check,
     checkpoints::Checkpoints,
     directories::DirectoryStep,
-    is_harmless, router,
+    is_harmless,
+    rotation::SecretUse,
+    router,
     status::{Facts, Finding, PushAnswer, ServerFacts},
     upstreams::{TrialLogin, UpstreamServerView, UpstreamStep},
 };
 use countersign_device_protocol::{code::ActivationLink, keys::Thumbprint, origin::Origin};
 use countersign_domain::{
-    AuditEvent, Clock as _, Commit, DeviceId, DeviceState, Directory, EntryId, EventKind, Hold, HoldReason,
+    AuditEvent, ClientId, Clock as _, Commit, DeviceId, DeviceState, Directory, EntryId, EventKind, Hold, HoldReason,
     HostileText, LimitScope, Limits, LoginName, Passkey, PushSubscription, Reason, Secret, SyncRule, Upstream,
     UpstreamId, UpstreamServer, User, UserId, UserOrigin, Write,
 };
@@ -75,6 +77,10 @@ impl ServerFacts for NoFacts {
 
     fn upstream_servers(&self, _: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>) {
         (Vec::new(), Vec::new())
+    }
+
+    fn secret_use(&self, _: ClientId) -> Option<SecretUse> {
+        None
     }
 
     async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep> {

@@ -11,11 +11,12 @@ use std::{
 use async_trait::async_trait;
 use countersign_api::admin::{
     directories::DirectoryStep,
+    rotation::SecretUse,
     status::{Facts, Finding, PushAnswer, ServerFacts},
     upstreams::{TrialLogin, UpstreamServerView, UpstreamStep},
 };
 use countersign_desk::Desk;
-use countersign_domain::{DeviceId, Directory, Secret, SyncRule, Upstream, UpstreamId};
+use countersign_domain::{ClientId, DeviceId, Directory, Secret, SyncRule, Upstream, UpstreamId};
 use countersign_radius::{
     AttributeList, Authenticator, Code, Identifier, MessageAuthenticatorRule, SharedSecret, encode_request,
     verify_reply,
@@ -32,7 +33,7 @@ use crate::{
     directories::Clients,
     push::Push,
     radius_clients::{self, Seen},
-    radsec,
+    radsec, rotation,
     tls::{Certificate, RadiusCredentials},
     upkeep,
     upstreams::Forwarders,
@@ -156,6 +157,16 @@ impl ServerFacts for Program {
 
     fn upstream_servers(&self, upstream: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>) {
         self.upstreams.servers(upstream)
+    }
+
+    fn secret_use(&self, client: ClientId) -> Option<SecretUse> {
+        let used = self.figures.secrets(client)?;
+        Some(SecretUse {
+            packets: used.previous.packets,
+            last: used.previous.last,
+            packets_by_new: used.new.packets,
+            last_by_new: used.new.last,
+        })
     }
 
     async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep> {
@@ -320,6 +331,8 @@ impl Program {
         }
         for seat in self.desk.resources().borrow().seats() {
             out.extend(radius_clients::misled(seat));
+            let used = self.figures.secrets(seat.client.id);
+            out.extend(rotation::finding(&seat.client, used, self.desk.clock().now()));
             let seen = Seen {
                 resource: &seat.resource,
                 client: &seat.client,

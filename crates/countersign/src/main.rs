@@ -18,6 +18,7 @@ mod qr;
 mod radius_clients;
 mod radius_login;
 mod radsec;
+mod rotation;
 mod runtime;
 mod serve;
 mod space;

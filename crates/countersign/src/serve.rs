@@ -134,7 +134,8 @@ impl Server {
         let (push, dispatcher) = push.unzip();
 
         let limits = config.limits.radius();
-        let accounting = AccountingConfig { listen: config.accounting_listen.clone(), limits, mark: mark.clone() };
+        let (listen, clock_of_secrets) = (config.accounting_listen.clone(), Arc::clone(&clock));
+        let accounting = AccountingConfig { listen, limits, mark: mark.clone(), clock: clock_of_secrets };
         let over_tls =
             credentials.as_ref().filter(|_| !config.radius_tls_listen.is_empty()).map(|credentials| TlsConfig {
                 listen: config.radius_tls_listen.clone(),

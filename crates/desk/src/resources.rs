@@ -101,6 +101,7 @@ mod tests {
             rules: vec![MatchRule { attribute: MatchAttribute::NasIdentifier, value: "a".to_owned(), resource: to }],
             networks: Vec::new(),
             secret: countersign_domain::Secret::new(own.name.as_bytes().to_vec()),
+            previous: None,
             tls: None,
             require_message_authenticator: true,
         };

@@ -22,6 +22,7 @@ mod otp;
 mod outside;
 mod policy;
 mod resource;
+mod rotation;
 mod secret;
 mod seldom;
 mod strictness;
@@ -59,6 +60,7 @@ pub use otp::{CODE_DIGITS, CodeMatch, STEP_SECONDS, TotpSeed, is_code, newest_st
 pub use outside::{Clock, Entropy};
 pub use policy::{Charset, Expects, MatchAttribute, MatchRule, Methods, Policy, ReplyAttribute, ReplyRule};
 pub use resource::{Admission, InGroup, Network, Primary, RadiusClient, Resource, ResourceKind, Retries};
+pub use rotation::PreviousSecret;
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use sync::{

@@ -2,7 +2,10 @@ use core::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{ClientId, DirectoryId, Expects, MatchRule, Policy, ResourceId, Secret, Timestamp, TlsPeer, UpstreamId};
+use crate::{
+    ClientId, DirectoryId, Expects, MatchRule, Policy, PreviousSecret, ResourceId, Secret, Timestamp, TlsPeer,
+    UpstreamId,
+};
 
 /// What a login is for, with the rules that hold there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,6 +232,8 @@ pub struct RadiusClient {
     pub networks: Vec<Network>,
     /// The shared secret (RFC 2865 section 3); that of everybody where it speaks TLS ([`crate::radsec_secret`]).
     pub secret: Secret,
+    /// The secret before that one, where it was changed and the client may not know yet; never of one that speaks TLS.
+    pub previous: Option<PreviousSecret>,
     /// By which certificate it is known, where it speaks TLS; `None`: it speaks UDP.
     pub tls: Option<TlsPeer>,
     /// Whether a request without Message-Authenticator is dropped. When it is off, requests with Proxy-State but

@@ -21,7 +21,7 @@ use std::{
 
 use async_trait::async_trait;
 use countersign_desk::ResourceTable;
-use countersign_domain::{ClientId, UpstreamId};
+use countersign_domain::{ClientId, Clock, UpstreamId};
 use countersign_radius::{
     AccountingError, Code, Limits, LocalSocket, PacketView, Received, TransactionKey, TransactionTable,
     encode_accounting_response,
@@ -40,7 +40,7 @@ use crate::{
     clients::{Client, Clients},
     complaints::Complaints,
     figures::Figures,
-    request,
+    request, rotation,
     server::{BindError, IDLE, REST, bind_all},
     socket::{Batch, Datagram},
     ways::Ways,
@@ -67,6 +67,8 @@ pub struct AccountingConfig {
     pub limits: Limits,
     /// By which records are known that we have sent on and that come back.
     pub mark: ProxyMark,
+    /// By which secrets end.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The accounting ports, bound and not yet running.
@@ -97,6 +99,7 @@ impl AccountingServer {
             table: TransactionTable::new(limits),
             limits,
             mark: config.mark,
+            clock: config.clock,
             waiting: HashMap::new(),
             made: 0,
             under_way: HashMap::new(),
@@ -187,6 +190,7 @@ struct Accounting {
     table: TransactionTable<ClientId, Ticket>,
     limits: Limits,
     mark: ProxyMark,
+    clock: Arc<dyn Clock>,
     waiting: HashMap<Ticket, Waiting>,
     made: Ticket,
     /// How many of `records` are each client's. One that the client has begun anew counts until its upstream is done with
@@ -226,7 +230,11 @@ impl Accounting {
                 return;
             }
         };
-        if let Err(fault) = verify_accounting(&packet, &client.secret) {
+        let other_secret =
+            |fault: &_| matches!(fault, AccountingError::RequestAuthenticator | AccountingError::MessageAuthenticator);
+        let verify = |secret: &_| verify_accounting(&packet, secret);
+        let (client, proof) = rotation::proven(client, &*self.clock, verify, other_secret);
+        if let Err(fault) = proof {
             match fault {
                 AccountingError::UnexpectedCode(_) => all.unexpected_code.count(),
                 AccountingError::RequestAuthenticator | AccountingError::MessageAuthenticator => {
@@ -238,6 +246,7 @@ impl Accounting {
             self.complaints.refused_accounting(now, client, source, fault);
             return;
         }
+        client.note_proof(&*self.clock);
         let client = Arc::clone(client);
         if packet.code() == Code::StatusServer {
             all.status_server.count();

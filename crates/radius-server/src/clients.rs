@@ -7,7 +7,7 @@ use std::{
 };
 
 use countersign_desk::{ResourceTable, Route, Seat};
-use countersign_domain::{ClientId, Resource, TlsIdentity};
+use countersign_domain::{ClientId, Clock, Resource, Timestamp, TlsIdentity};
 use countersign_radius::{MessageAuthenticatorRule, PacketView, RequestTest, SharedSecret};
 use countersign_radius_tls::Known;
 use ipnet::IpNet;
@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use crate::{
     figures::{ClientCounters, Figures, OfClient},
     patience::Patience,
+    rotation::Proofs,
 };
 
 /// A client as the door needs it.
@@ -26,11 +27,22 @@ pub(crate) struct Client {
     pub(crate) rule: MessageAuthenticatorRule,
     pub(crate) counters: Arc<ClientCounters>,
     pub(crate) patience: Arc<Patience>,
+    /// Where the secret is being changed: what was proven with this one.
+    proofs: Option<Arc<Proofs>>,
+    /// And the client as it is known by the one before, until then.
+    pub(crate) before: Option<(Timestamp, Arc<Self>)>,
     /// Of the client's rules, in their order. A rule that cannot be read fits every request.
-    tests: Vec<Option<RequestTest>>,
+    tests: Arc<[Option<RequestTest>]>,
 }
 
 impl Client {
+    /// A packet was proven with this secret.
+    pub(crate) fn note_proof(&self, clock: &dyn Clock) {
+        if let Some(proofs) = &self.proofs {
+            proofs.note(clock.now());
+        }
+    }
+
     pub(crate) fn id(&self) -> ClientId {
         self.seat.client.id
     }
@@ -38,7 +50,9 @@ impl Client {
     /// Whether what is pending for this client still makes sense for the other.
     fn is_same_as(&self, other: &Self) -> bool {
         let (old, new) = (&self.seat.client, &other.seat.client);
-        old.secret == new.secret
+        // What is pending by the one before is answered with it.
+        let goes_on = new.previous.as_ref().is_some_and(|previous| previous.secret == old.secret);
+        (old.secret == new.secret || goes_on)
             && old.networks == new.networks
             && old.tls == new.tls
             && old.resource == new.resource
@@ -51,7 +65,7 @@ impl Client {
     /// The rule leads nowhere; in words for the record.
     pub(crate) fn resource_of(&self, request: &PacketView<'_>) -> Result<&Arc<Resource>, String> {
         let fits = |(_, test): &(&Route, &Option<RequestTest>)| test.as_ref().is_none_or(|test| test.holds(request));
-        let Some((Route { rule, to }, test)) = self.seat.routes.iter().zip(&self.tests).find(fits) else {
+        let Some((Route { rule, to }, test)) = self.seat.routes.iter().zip(self.tests.iter()).find(fits) else {
             return Ok(&self.seat.resource);
         };
         match (to, test) {
@@ -81,19 +95,29 @@ impl Clients {
                 (None, true) => (MessageAuthenticatorRule::Required, secret_of(seat)),
                 (None, false) => (MessageAuthenticatorRule::Optional, secret_of(seat)),
             };
-            let OfClient { counters, patience } = figures.of(seat.client.id);
-            let client = Arc::new(Client {
-                seat: Arc::clone(seat),
-                secret,
-                rule,
-                counters,
-                patience,
-                tests: seat
-                    .routes
-                    .iter()
-                    .map(|Route { rule, .. }| RequestTest::new(rule.attribute.as_str(), &rule.value).ok())
-                    .collect(),
+            let previous = seat.client.previous.as_ref().filter(|_| seat.client.tls.is_none());
+            let OfClient { counters, patience, rotation } =
+                figures.of(seat.client.id, previous.map(|previous| previous.until));
+            let read = |Route { rule, .. }: &Route| RequestTest::new(rule.attribute.as_str(), &rule.value).ok();
+            let tests: Arc<[_]> = seat.routes.iter().map(read).collect();
+            let known_by = |secret: SharedSecret, proofs, before| {
+                Arc::new(Client {
+                    seat: Arc::clone(seat),
+                    secret,
+                    rule,
+                    counters: Arc::clone(&counters),
+                    patience: Arc::clone(&patience),
+                    proofs,
+                    before,
+                    tests: Arc::clone(&tests),
+                })
+            };
+            let (by_new, by_previous) = rotation.map(|rotation| (rotation.by_new, rotation.by_previous)).unzip();
+            let before = previous.map(|previous| {
+                let secret = SharedSecret::new(previous.secret.expose());
+                (previous.until, known_by(secret, by_previous, None))
             });
+            let client = known_by(secret, by_new, before);
             if let Some(peer) = &seat.client.tls {
                 clients.certificates.insert(peer.identity.clone(), Arc::clone(&client));
                 clients.all.insert(client.id(), client);
@@ -154,7 +178,7 @@ fn secret_of(seat: &Seat) -> SharedSecret {
 
 #[cfg(test)]
 mod tests {
-    use countersign_domain::{Entropy, Primary, RadiusClient, Resource, ResourceId, Secret, Timestamp};
+    use countersign_domain::{Entropy, Primary, RadiusClient, ResourceId, Secret};
     use countersign_testkit::SeededEntropy;
     use proptest::prelude::*;
 
@@ -170,6 +194,7 @@ mod tests {
             rules: Vec::new(),
             networks: networks.to_vec(),
             secret: Secret::new(secret.as_bytes().to_vec()),
+            previous: None,
             tls: None,
             require_message_authenticator: true,
         };

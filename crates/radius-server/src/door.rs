@@ -25,6 +25,7 @@ use crate::{
     patience::Arrivals,
     reply,
     request::{self, Reading, Words},
+    rotation,
     socket::Datagram,
     ways::Ways,
 };
@@ -149,8 +150,15 @@ impl Door {
                 return Self::drop_or_hang_up(way);
             }
         };
-        match verify_request(&packet, &client.secret, client.rule) {
-            Ok(Proof::MessageAuthenticator) => client.counters.proven.count(),
+        let clock = self.desk.clock();
+        let verify = |secret: &_| verify_request(&packet, secret, client.rule);
+        let other_secret = |fault: &_| matches!(fault, RequestError::MessageAuthenticatorInvalid);
+        let (client, proof) = rotation::proven(client, &**clock, verify, other_secret);
+        match proof {
+            Ok(Proof::MessageAuthenticator) => {
+                client.counters.proven.count();
+                client.note_proof(&**clock);
+            }
             Ok(Proof::Connection) => {}
             Ok(Proof::SourceAddress) => {
                 all.missing_message_authenticator.count();

@@ -8,9 +8,12 @@ use std::{
     },
 };
 
-use countersign_domain::ClientId;
+use countersign_domain::{ClientId, Timestamp};
 
-use crate::patience::{Patience, Waits};
+use crate::{
+    patience::{Patience, Waits},
+    rotation::{Rotation, SecretsInUse},
+};
 
 /// Goes up only.
 #[derive(Debug, Default)]
@@ -185,6 +188,8 @@ pub struct Figures {
 pub(crate) struct OfClient {
     pub(crate) counters: Arc<ClientCounters>,
     pub(crate) patience: Arc<Patience>,
+    /// Where its secret is being changed.
+    pub(crate) rotation: Option<Rotation>,
 }
 
 impl Figures {
@@ -213,9 +218,17 @@ impl Figures {
         self.lock().iter().map(|(client, of)| (*client, of.counters.read())).collect()
     }
 
-    /// What is kept of a client, which goes on from where it was.
-    pub(crate) fn of(&self, client: ClientId) -> OfClient {
-        self.lock().entry(client).or_default().clone()
+    /// Which of its two secrets a client uses; nothing where it has one.
+    pub fn secrets(&self, client: ClientId) -> Option<SecretsInUse> {
+        self.lock().get(&client)?.rotation.as_ref().map(Rotation::read)
+    }
+
+    /// What is kept of a client, which goes on from where it was. `previous` is until when its secret before is valid.
+    pub(crate) fn of(&self, client: ClientId, previous: Option<Timestamp>) -> OfClient {
+        let mut clients = self.lock();
+        let of = clients.entry(client).or_default();
+        of.rotation = previous.map(|until| Rotation::of(until, of.rotation.take()));
+        of.clone()
     }
 
     /// Forgets clients that do not exist any more.

@@ -1,12 +1,12 @@
 //! Resources, their clients, and the servers behind them.
 
-use countersign_domain::{RadiusClient, Resource, ResourceId, Upstream};
+use countersign_domain::{PreviousSecret, RadiusClient, Resource, ResourceId, Upstream};
 use countersign_storage::StoreError;
 use sqlx::SqliteConnection;
 
 use crate::error::unavailable;
 use crate::rare::{Sealer, changed, id, micros, run};
-use crate::rows::{client_place, upstream_place};
+use crate::rows::{client_place, previous_client_place, upstream_place};
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|fault| unavailable(&fault))
@@ -110,7 +110,8 @@ pub(crate) async fn add_client(
     let added = changed!(
         conn,
         "INSERT INTO radius_clients (id, resource, networks, secret_sealed, secret_hash, \
-         require_message_authenticator, name, name_folded, tls_identity) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
+         require_message_authenticator, name, name_folded, tls_identity, previous_sealed, previous_until) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
          WHERE EXISTS (SELECT 1 FROM resources WHERE id = ?2) ON CONFLICT DO NOTHING",
         id!(client.id),
         id!(client.resource),
@@ -121,6 +122,8 @@ pub(crate) async fn add_client(
         client.name.as_str(),
         client.name.to_lowercase(),
         client.tls.as_ref().map(|peer| peer.identity.to_string()),
+        previous_sealed(client, sealer)?,
+        client.previous.as_ref().map(|previous| previous.until.as_micros()),
     );
     if added == 0 { Ok(0) } else { set_rules(conn, client).await }
 }
@@ -133,7 +136,8 @@ pub(crate) async fn set_client(
     let changed = changed!(
         conn,
         "UPDATE radius_clients SET resource = ?2, networks = ?3, secret_sealed = ?4, secret_hash = ?5, \
-         require_message_authenticator = ?6, name = ?7, name_folded = ?8, tls_identity = ?9 WHERE id = ?1 \
+         require_message_authenticator = ?6, name = ?7, name_folded = ?8, tls_identity = ?9, \
+         previous_sealed = ?10, previous_until = ?11 WHERE id = ?1 \
          AND EXISTS (SELECT 1 FROM resources WHERE id = ?2) \
          AND NOT EXISTS (SELECT 1 FROM radius_clients WHERE (secret_hash = ?5 OR name_folded = ?8) AND id <> ?1)",
         id!(client.id),
@@ -145,8 +149,17 @@ pub(crate) async fn set_client(
         client.name.as_str(),
         client.name.to_lowercase(),
         client.tls.as_ref().map(|peer| peer.identity.to_string()),
+        previous_sealed(client, sealer)?,
+        client.previous.as_ref().map(|previous| previous.until.as_micros()),
     );
     if changed == 0 { Ok(0) } else { set_rules(conn, client).await }
+}
+
+fn previous_sealed(client: &RadiusClient, sealer: Sealer<'_>) -> Result<Option<Vec<u8>>, StoreError> {
+    let seal = |previous: &PreviousSecret| {
+        sealer.seal(previous_client_place(&client.id.to_string()), previous.secret.expose())
+    };
+    client.previous.as_ref().map(seal).transpose()
 }
 
 /// Finds a secret that two clients would share, or a certificate.

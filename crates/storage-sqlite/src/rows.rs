@@ -4,9 +4,9 @@ use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditHash, AuditRecord, Bypass, Challenge, ChallengeId, ChallengeState,
     ClientId, Closing, ClosingState, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
     Directory, DirectoryId, EntryId, Hold, HoldReason, HostileText, LimitScope, Lockout, LoginId, LoginName,
-    MatchAttribute, MatchRule, Network, NumberMode, Passkey, PasswordHash, Primary, PushSubscription, RadiusClient,
-    Resource, ResourceId, ResourceKind, Retries, ScopedLimits, Secret, SyncOutcome, SyncRun, SyncState, Timestamp,
-    TlsPeer, TotpSeed, Upstream, UpstreamId, UpstreamServer, User, UserId, UserOrigin, UserVerification,
+    MatchAttribute, MatchRule, Network, NumberMode, Passkey, PasswordHash, PreviousSecret, Primary, PushSubscription,
+    RadiusClient, Resource, ResourceId, ResourceKind, Retries, ScopedLimits, Secret, SyncOutcome, SyncRun, SyncState,
+    Timestamp, TlsPeer, TotpSeed, Upstream, UpstreamId, UpstreamServer, User, UserId, UserOrigin, UserVerification,
     UserVerificationReached,
 };
 use countersign_storage::{Place, StoreError, Vault};
@@ -231,6 +231,11 @@ pub(crate) fn sync_state(fields: &mut Fields<'_>) -> Result<SyncState, StoreErro
 /// Where the sealed secret of a client stands.
 pub(crate) fn client_place(id: &str) -> Place<'_> {
     Place { table: "radius_clients", row: id, column: "secret_sealed" }
+}
+
+/// Where the sealed secret stands that a client had before.
+pub(crate) fn previous_client_place(id: &str) -> Place<'_> {
+    Place { table: "radius_clients", row: id, column: "previous_sealed" }
 }
 
 /// Where the sealed secret of an upstream's server stands; `row` is the upstream's identifier and the server's place.
@@ -497,11 +502,20 @@ pub(crate) fn radius_client(fields: &mut Fields<'_>, vault: &Vault) -> Result<Ra
         None => (networks, None),
         Some(identity) => (Vec::new(), Some(TlsPeer { identity, networks })),
     };
+    let (sealed, until): (Option<&[u8]>, Option<i64>) = (fields.next()?, fields.next()?);
+    let previous = match sealed.zip(until) {
+        Some((sealed, until)) => {
+            let secret = vault.open(previous_client_place(&id.to_string()), sealed)?;
+            Some(PreviousSecret { secret, until: Timestamp::from_micros(until) })
+        }
+        None => None,
+    };
     Ok(RadiusClient {
         id,
         resource,
         networks,
         secret,
+        previous,
         tls,
         require_message_authenticator,
         name,

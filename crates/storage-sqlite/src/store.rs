@@ -481,7 +481,8 @@ impl Store for SqliteStore {
     async fn resources(&self) -> Result<Vec<(Resource, Vec<RadiusClient>)>, StoreError> {
         const READ: &str = "SELECT r.id, r.name, r.kind, r.first_factor, r.retries, r.answer_by, r.created_at, \
              r.directory, r.allow_groups, r.upstream, r.policy, c.id IS NOT NULL, c.id, c.resource, c.networks, \
-             c.secret_sealed, c.require_message_authenticator, c.name, c.tls_identity \
+             c.secret_sealed, c.require_message_authenticator, c.name, c.tls_identity, c.previous_sealed, \
+             c.previous_until \
              FROM resources r LEFT JOIN radius_clients c ON c.resource = r.id ORDER BY r.name_folded, c.id";
         const READ_RULES: &str = "SELECT client, attribute, value, resource FROM match_rules ORDER BY client, place";
         let mut resources: Vec<(Resource, Vec<RadiusClient>)> = Vec::new();

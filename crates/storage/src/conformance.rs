@@ -25,9 +25,9 @@ use countersign_domain::{
     Activation, ActivationId, ActivationState, AuditEvent, AuditHash, Bypass, Challenge, ChallengeId, ChallengeState,
     ClientId, Closing, ClosingState, Commit, Decision, DecisionRecord, Device, DeviceId, DevicePublicKey, DeviceState,
     Directory, DirectoryId, Entropy, EntryId, EventKind, Hold, HoldReason, HostileText, LimitScope, Limits, Lockout,
-    LoginId, LoginName, NumberMode, PasswordHash, Primary, PushSubscription, RadiusClient, Reason, Resource,
-    ResourceId, Retries, Secret, SyncCounts, SyncOutcome, SyncRun, SyncSettings, SyncState, Timestamp, TotpSeed, User,
-    UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
+    LoginId, LoginName, NumberMode, PasswordHash, PreviousSecret, Primary, PushSubscription, RadiusClient, Reason,
+    Resource, ResourceId, Retries, Secret, SyncCounts, SyncOutcome, SyncRun, SyncSettings, SyncState, Timestamp,
+    TotpSeed, User, UserId, UserOrigin, UserVerification, UserVerificationReached, Write, verify_chain,
 };
 use tokio::task::JoinSet;
 
@@ -309,6 +309,7 @@ impl Maker {
             rules: Vec::new(),
             networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()],
             secret: Secret::new(secret.as_bytes().to_vec()),
+            previous: None,
             tls: None,
             require_message_authenticator: true,
         };
@@ -476,7 +477,9 @@ pub async fn every_write_is_all_or_nothing(backend: &dyn Backend) {
     .await;
 
     let renamed = Resource { name: "gateway".to_owned(), ..resource.clone() };
-    let resecreted = RadiusClient { secret: Secret::new(b"another secret".to_vec()), ..client.clone() };
+    let (secret, until) = (client.secret.clone(), NOW.plus(PreviousSecret::LONGEST));
+    let previous = Some(PreviousSecret { secret, until });
+    let resecreted = RadiusClient { secret: Secret::new(b"another secret".to_vec()), previous, ..client.clone() };
     let (desk, desk_client) = maker.resource("desk", "secret of the desk");
     let mut limits = Limits::default();
     limits.push_sent(NOW);

@@ -161,6 +161,7 @@ impl Site {
             rules: Vec::new(),
             networks: new.networks.iter().map(|network| network.parse().expect("a network")).collect(),
             secret: Secret::new(new.secret.as_bytes().to_vec()),
+            previous: None,
             tls: None,
             require_message_authenticator: new.require_message_authenticator,
         };

@@ -1,6 +1,7 @@
 //! RADIUS clients: list, add, show, set, remove. A shared secret goes in and never comes out, but for one that was
 //! generated here, once (S47).
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
@@ -17,6 +18,7 @@ use super::{
     Actor, AdminApi, AdminCode, AdminProblem, check_shown, identity,
     json::{Body, Name, answer, ok, secret},
     resources::{WithClients, named},
+    rotation::{self, PreviousSecretView},
 };
 
 /// A client as shown.
@@ -38,6 +40,9 @@ pub struct ClientView {
     pub rules: Vec<String>,
     /// Whether packets without Message-Authenticator are dropped; never over TLS.
     pub require_message_authenticator: bool,
+    /// Where its secret is being changed: the one before.
+    #[serde(default)]
+    pub previous_secret: Option<PreviousSecretView>,
 }
 
 /// The answer to a change.
@@ -93,6 +98,12 @@ pub(super) struct SetClient {
     secret: Option<Secret>,
     #[serde(default)]
     generate_secret: bool,
+    /// For so long the secret before is valid as well; without this it is worth nothing at once.
+    #[serde(default)]
+    overlap_seconds: Option<u64>,
+    /// The secret before is worth nothing from now on.
+    #[serde(default)]
+    end_overlap: bool,
     #[serde(default)]
     require_message_authenticator: Option<bool>,
 }
@@ -109,6 +120,7 @@ fn view(client: &RadiusClient, all: &All) -> ClientView {
         resource: resource_name(client.resource, all),
         rules: rule_texts(client, all),
         require_message_authenticator: client.require_message_authenticator && client.tls.is_none(),
+        previous_secret: None,
     }
 }
 
@@ -126,6 +138,7 @@ fn facts(client: &RadiusClient, all: &All, secret: &str) -> serde_json::Value {
         "resource": resource_name(client.resource, all),
         "rules": rule_texts(client, all),
         "secret": secret,
+        "previous_secret_until": client.previous.as_ref().map(|previous| previous.until.to_rfc3339()),
         "require_message_authenticator": client.require_message_authenticator,
     })
 }
@@ -381,7 +394,8 @@ pub(super) async fn list(State(api): State<Arc<AdminApi>>) -> Result<Response, A
 
 pub(super) async fn show(State(api): State<Arc<AdminApi>>, Name(name): Name) -> Result<Response, AdminProblem> {
     let all = api.desk.store().resources().await?;
-    Ok(ok(&view(client_named(&name, &all)?, &all)))
+    let client = client_named(&name, &all)?;
+    Ok(ok(&ClientView { previous_secret: api.previous_view(client), ..view(client, &all) }))
 }
 
 const LEAD_ELSEWHERE: &str = "lead it there, or let the client's own resource be the one that asks least";
@@ -401,6 +415,7 @@ pub(super) async fn add(
         rules: rules(&new.rules, &all)?,
         networks: Vec::new(),
         secret: radsec_secret(),
+        previous: None,
         tls: None,
         require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
     };
@@ -483,13 +498,22 @@ pub(super) async fn set(
     }
     never_weaken(&client, &all, LEAD_ELSEWHERE)?;
     let (mut shown, mut said) = (None, warnings(&client));
+    let now = api.desk.clock().now();
+    let overlap = new.overlap_seconds.map(Duration::from_secs);
+    if new.end_overlap || client.previous.as_ref().is_some_and(|previous| !previous.is_valid(now)) {
+        client.previous = None;
+    }
     if let Some(made) = api.new_secret(new.secret, new.generate_secret)? {
-        client.secret = made.secret;
+        said.extend(rotation::warning(&client, now));
+        rotation::replace(&mut client, made.secret, overlap, now)?;
         shown = made.shown;
         said.extend(made.warning);
+    } else if overlap.is_some() {
+        return Err(rotation::without_secret());
     }
     let replaced = if client.secret == before.secret { "(set)" } else { "(replaced)" };
-    let changed = ClientChanged { client: view(&client, &all), secret: shown, warnings: said };
+    let seen = ClientView { previous_secret: api.previous_view(&client), ..view(&client, &all) };
+    let changed = ClientChanged { client: seen, secret: shown, warnings: said };
     if client == *before {
         return Ok(ok(&changed));
     }

@@ -19,6 +19,7 @@ mod problem;
 pub mod push;
 mod replies;
 pub mod resources;
+pub mod rotation;
 pub mod status;
 pub mod synchronisation;
 pub mod upstreams;

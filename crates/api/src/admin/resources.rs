@@ -471,6 +471,7 @@ pub(super) async fn add(
                 rules: Vec::new(),
                 networks: AdminApi::networks(&new.clients, None, &all)?,
                 secret: made.secret,
+                previous: None,
                 tls: None,
                 require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
             };
@@ -613,6 +614,7 @@ pub(super) async fn set(
         }
         if let Some(made) = made {
             (client.secret, shown, warning) = (made.secret, made.shown, made.warning);
+            client.previous = None;
         }
     }
     let mut said = warnings(&resource, client.as_ref());

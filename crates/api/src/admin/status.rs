@@ -6,11 +6,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use axum::{extract::State, response::Response};
 use countersign_domain::{
-    AuditRecord, Device, DeviceId, Directory, STEP_SECONDS, Secret, SyncRule, Timestamp, Upstream, UpstreamId,
+    AuditRecord, ClientId, Device, DeviceId, Directory, STEP_SECONDS, Secret, SyncRule, Timestamp, Upstream, UpstreamId,
 };
 use countersign_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
+use super::rotation::SecretUse;
 use super::upstreams::{TrialLogin, UpstreamServerView, UpstreamStep};
 use super::{AdminApi, AdminProblem, audit::check_newest, directories::DirectoryStep, json::ok};
 
@@ -52,6 +53,9 @@ pub trait ServerFacts: Send + Sync + 'static {
 
     /// How the servers of an upstream do, in their order, and those that keep accounting; empty where it is not known yet.
     fn upstream_servers(&self, upstream: UpstreamId) -> (Vec<UpstreamServerView>, Vec<UpstreamServerView>);
+
+    /// Which of its two secrets a client uses; nothing where it has one.
+    fn secret_use(&self, client: ClientId) -> Option<SecretUse>;
 
     /// Asks each server of an upstream whether it is there, or whether somebody may log on.
     async fn test_upstream(&self, upstream: &Upstream, login: Option<TrialLogin>) -> Vec<UpstreamStep>;

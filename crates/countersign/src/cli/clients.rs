@@ -1,5 +1,7 @@
 //! RADIUS clients on the command line.
 
+use core::time::Duration;
+
 use clap::{ArgGroup, Args, Subcommand, builder::NonEmptyStringValueParser};
 
 #[derive(Subcommand)]
@@ -59,10 +61,12 @@ pub(crate) struct AddClient {
 }
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("secret").args(["secret_stdin", "generate_secret", "tls_fingerprint", "tls_name"]))]
+#[command(group = ArgGroup::new("secret").args([
+    "secret_stdin", "generate_secret", "new_secret", "end_overlap", "tls_fingerprint", "tls_name",
+]))]
 #[command(group = ArgGroup::new("change").multiple(true).required(true).args([
     "rename", "addresses", "tls_fingerprint", "tls_name", "resource", "rules", "no_match", "secret_stdin", "generate_secret",
-    "require_message_authenticator", "no_require_message_authenticator",
+    "new_secret", "end_overlap", "require_message_authenticator", "no_require_message_authenticator",
 ]))]
 pub(crate) struct SetClient {
     #[command(flatten)]
@@ -92,13 +96,50 @@ pub(crate) struct SetClient {
     /// Read a new shared secret from standard input; one newline at its end is not part of it
     #[arg(long)]
     pub(crate) secret_stdin: bool,
-    /// Make a new shared secret and show it, once
+    /// Make a new shared secret and show it, once; the one before is worth nothing at once
     #[arg(long)]
     pub(crate) generate_secret: bool,
+    /// The same, and the one before is valid as well for the time of --overlap, 7 days unless it says another
+    #[arg(long)]
+    pub(crate) new_secret: bool,
+    /// How long the secret before is valid beside the new one: 7d at most, 12h, 30m
+    #[arg(long, value_name = "TIME", value_parser = overlap, conflicts_with_all = ["generate_secret", "end_overlap"])]
+    pub(crate) overlap: Option<Duration>,
+    /// The client uses its new secret: the one before is worth nothing from now on
+    #[arg(long)]
+    pub(crate) end_overlap: bool,
     /// Drop packets without Message-Authenticator
     #[arg(long, conflicts_with = "no_require_message_authenticator")]
     pub(crate) require_message_authenticator: bool,
     /// Take packets without Message-Authenticator
     #[arg(long)]
     pub(crate) no_require_message_authenticator: bool,
+}
+
+/// Reads a time such as `7d`, `12h` or `30m`.
+fn overlap(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write 7d, 12h or 30m");
+    let number = text.strip_suffix(['d', 'h', 'm']).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match text.as_bytes().last() {
+        Some(b'd') => 86_400,
+        Some(b'h') => 3600,
+        _ => 60,
+    };
+    Ok(Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_days_hours_or_minutes() {
+        for (text, seconds) in [("7d", 604_800), ("12h", 43_200), ("30m", 1800), ("0m", 0)] {
+            assert_eq!(overlap(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "d", "7", "7w", "-1d", "1.5h", "99999999999999999999d", "18446744073709551615d"] {
+            assert!(overlap(text).is_err(), "{text}");
+        }
+    }
 }

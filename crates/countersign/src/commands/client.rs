@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use countersign_api::admin::clients::{ClientChanged, ClientView};
+use countersign_domain::PreviousSecret;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -76,7 +77,10 @@ async fn set(server: &Client, new: SetClient, output: Output) -> Result<(), Fail
     put("rules", new.no_match.then(|| Value::Array(Vec::new())));
     put("require_message_authenticator", new.require_message_authenticator.then_some(Value::Bool(true)));
     put("require_message_authenticator", new.no_require_message_authenticator.then_some(Value::Bool(false)));
-    put("generate_secret", new.generate_secret.then_some(Value::Bool(true)));
+    put("generate_secret", (new.generate_secret || new.new_secret).then_some(Value::Bool(true)));
+    let overlap = new.overlap.or(new.new_secret.then_some(PreviousSecret::LONGEST));
+    put("overlap_seconds", overlap.map(|overlap| overlap.as_secs().into()));
+    put("end_overlap", new.end_overlap.then_some(Value::Bool(true)));
     if new.secret_stdin {
         put("secret", Some(Value::String(from_stdin("shared secret")?.to_string())));
     }
@@ -111,6 +115,15 @@ fn print(client: &ClientView, output: Output) {
     facts.extend(client.tls.iter().map(|identity| ("tls certificate", identity.clone())));
     facts.extend(client.rules.iter().map(|rule| ("match", rule.clone())));
     facts.push(("message-authenticator", required(client).to_owned()));
+    if let Some(previous) = &client.previous_secret {
+        let used = |packets: u64, last: &Option<String>| match last {
+            Some(last) => format!("{packets} packets, the last at {last}"),
+            None => "no packet yet".to_owned(),
+        };
+        facts.push(("new secret", used(previous.packets_by_new, &previous.last_by_new)));
+        let before = used(previous.packets, &previous.last);
+        facts.push(("secret before", format!("valid until {}; {before}", previous.until)));
+    }
     facts.push(("id", client.id.clone()));
     output.facts(&facts);
 }

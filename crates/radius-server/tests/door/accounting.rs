@@ -84,7 +84,7 @@ struct Books {
 impl Books {
     async fn of(house: House, played: Arc<Played>, limits: Limits) -> Self {
         let (listen, mark) = (vec!["127.0.0.1:0".parse().unwrap()], ProxyMark::new([7; 16]));
-        let config = AccountingConfig { listen, limits, mark };
+        let config = AccountingConfig { listen, limits, mark, clock: house.site.clock.clone() };
         let (resources, figures) = (house.site.desk.resources(), Arc::clone(&house.figures));
         let server = AccountingServer::bind(config, resources, played.clone(), figures).unwrap();
         let address = server.local_addrs().next().unwrap();

@@ -20,6 +20,7 @@ mod pressure;
 mod prompts;
 mod rejects;
 mod retransmissions;
+mod rotation;
 mod rules;
 mod sockets;
 mod streams;

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use countersign_domain::{
-    Bypass, Charset, Expects, MatchAttribute, MatchRule, Methods, Passkey, Policy, ReplyAttribute, ReplyRule,
-    TlsIdentity, TlsPeer, Upstream, UpstreamId, UpstreamServer, UserVerification, radsec_secret,
+    Bypass, Charset, Expects, MatchAttribute, MatchRule, Methods, Passkey, Policy, PreviousSecret, ReplyAttribute,
+    ReplyRule, TlsIdentity, TlsPeer, Upstream, UpstreamId, UpstreamServer, UserVerification, radsec_secret,
 };
 
 use super::{
@@ -36,6 +36,7 @@ async fn a_certificate_is_one_clients(maker: &Maker, store: &dyn Store, resource
         resource: resource.id,
         networks: Vec::new(),
         secret: radsec_secret(),
+        previous: None,
         tls: Some(TlsPeer { identity, networks: networks.iter().map(|text| text.parse().unwrap()).collect() }),
         ..maker.resource(name, "unused").1
     };
@@ -161,7 +162,8 @@ pub async fn clients_have_names_and_secrets_and_rules(backend: &dyn Backend) {
     // A resource that a rule of another's client leads to stays.
     refused(&*store, vec![Write::RemoveResource(desk.0.id)], 0).await;
     nps.rules.remove(0);
-    nps.secret = Secret::new(b"sixth secret".to_vec());
+    let before = core::mem::replace(&mut nps.secret, Secret::new(b"sixth secret".to_vec()));
+    nps.previous = Some(PreviousSecret { secret: before, until: at(9) });
     nps.networks = vec!["198.51.100.1/32".parse().unwrap()];
     holds(&*store, vec![set(&nps), Write::RemoveResource(desk.0.id)]).await;
     assert_eq!(found(Arc::clone(&store)).await, [(vpn.0.clone(), vec![vpn.1.clone(), nps.clone()])]);
