@@ -206,7 +206,7 @@ impl Upstreams for Forwarders {
         let Some(client) = client else {
             return UpstreamAnswer::Unavailable(trouble("no_upstream", "there is no such upstream any more"));
         };
-        let mut forward = Forward::new(login.attributes, login.password.as_ref().map(Secret::expose));
+        let mut forward = Forward::new(login.attributes.expose().into(), login.password.as_ref().map(Secret::expose));
         if let Exchange::Eap { with: Some(server) } = login.exchange {
             forward = forward.only_to(server);
         }

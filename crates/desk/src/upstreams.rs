@@ -31,7 +31,7 @@ pub struct SentOn {
     /// To whom.
     pub upstream: UpstreamId,
     /// The attributes of its request, as the door gave them.
-    pub attributes: Arc<[u8]>,
+    pub attributes: UpstreamAttributes,
     /// The password that belongs in its place among them. Never empty.
     pub password: Option<Secret>,
     /// The answer is there by then, or there is none.

@@ -30,7 +30,7 @@ pub struct LoginRequest {
     pub state: Option<Vec<u8>>,
     /// Its attributes as they go on to the servers that check the first factor, where some do. The password is not among
     /// them; its place is.
-    pub forward: Option<Arc<[u8]>>,
+    pub forward: Option<UpstreamAttributes>,
 }
 
 /// A protocol front end.
@@ -190,8 +190,8 @@ pub struct Grant {
     pub upstream: UpstreamAttributes,
 }
 
-/// Attributes of a server's answer, in the form of the door's protocol in which they pass from one hop to the next. There
-/// may be keys among them, in plain.
+/// Attributes that go on to other servers, or come back from them, in the form of the door's protocol in which they pass from
+/// one hop to the next. There may be proofs of a password among them, and keys in plain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamAttributes(Arc<Secret>);
 
@@ -209,6 +209,12 @@ impl UpstreamAttributes {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl From<&[u8]> for UpstreamAttributes {
+    fn from(octets: &[u8]) -> Self {
+        Self::new(octets.to_vec())
     }
 }
 

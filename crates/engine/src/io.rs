@@ -379,7 +379,7 @@ pub enum Against {
         /// Which.
         upstream: UpstreamId,
         /// The attributes of the request, without the password.
-        attributes: Arc<[u8]>,
+        attributes: UpstreamAttributes,
         /// The answer is needed by then.
         budget: Duration,
         /// The name as it was typed.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use countersign_domain::{
     AuditEvent, ChapResponse, Credential, Door, EventKind, HostileText, LoginId, LoginRequest, LoginResult, Primary,
-    Reason, Resource, RetryKey, Secret, Source, Timestamp,
+    Reason, Resource, RetryKey, Secret, Source, Timestamp, UpstreamAttributes,
 };
 use countersign_radius::{
     AttributeType, Credential as OnTheWire, CredentialError, EapCode, EapError, EapMessage, PacketView, PasswordForm,
@@ -97,13 +97,13 @@ fn forward(
     packet: &PacketView<'_>,
     resource: &Resource,
     credential: &Credential,
-) -> Result<Option<Arc<[u8]>>, &'static str> {
+) -> Result<Option<UpstreamAttributes>, &'static str> {
     let answers_prompt = packet.attribute(AttributeType::STATE).is_some() && *credential != Credential::Eap;
     if resource.primary != Primary::Radius || answers_prompt {
         return Ok(None);
     }
     let attributes = forwarded(packet).map_err(|_| "the request is too long to be sent on")?;
-    Ok(Some(attributes.into()))
+    Ok(Some(UpstreamAttributes::new(attributes)))
 }
 
 /// The one credential.

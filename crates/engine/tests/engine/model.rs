@@ -712,7 +712,7 @@ impl World {
                 ..RetryKey::default()
             },
             state: None,
-            forward: Some([].into()),
+            forward: Some(UpstreamAttributes::default()),
         }
     }
 

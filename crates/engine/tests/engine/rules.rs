@@ -62,7 +62,7 @@ struct Play {
     /// What the servers say that logins are sent on to.
     upstream_says: PrimaryOutcome,
     /// What was sent on: the attributes, the password, and the time for an answer.
-    sent_on: Vec<(Arc<[u8]>, Secret, Duration)>,
+    sent_on: Vec<(UpstreamAttributes, Secret, Duration)>,
     /// What came of passwords that are looked at side by side; `None` while each is answered at once.
     side_by_side: Option<Vec<Event>>,
 }

@@ -103,7 +103,7 @@ impl Relay {
     /// The newest login that was sent on: its attributes, and the password.
     pub(crate) fn sent_on(&self) -> (Attributes, Option<Vec<u8>>) {
         let login = self.played.sent_on.lock().unwrap().pop().expect("a login was sent on");
-        let list = AttributeList::from_octets(&login.attributes).unwrap();
+        let list = AttributeList::from_octets(login.attributes.expose()).unwrap();
         let attributes = list.iter().map(|attribute| (attribute.kind.0, attribute.value.to_vec())).collect();
         (attributes, login.password.map(|password| password.expose().to_vec()))
     }

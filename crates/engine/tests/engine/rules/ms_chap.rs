@@ -49,7 +49,7 @@ fn s49_it_goes_on_as_it_is_and_the_phone_is_asked_behind_the_servers() {
     let mut at = Vpn::that_allows_it();
     let login = at.login(1, 1);
     let (attributes, password, _) = at.play.sent_on.pop().unwrap();
-    assert_eq!((&*attributes, password.expose()), (&b"attributes of the request"[..], &b""[..]));
+    assert_eq!((attributes.expose(), password.expose()), (&b"attributes of the request"[..], &b""[..]));
     assert_eq!((at.play.verdict(login), at.play.asked.len()), (None, 1));
     at.play.decide(at.play.last_asked(), Decision::Verify);
     assert!(matches!(at.play.verdict(login), Some(Verdict::Accept(grant)) if !grant.upstream.is_empty()));
@@ -92,6 +92,13 @@ fn s49_a_challenge_that_comes_again_is_refused_before_anybody_is_asked() {
     assert_eq!((at.play.sent_on.len(), at.play.asked.len()), (sent, 1));
     let login = at.login(2, 2);
     assert_eq!((at.play.verdict(login), at.play.asked.len()), (None, 2));
+}
+
+#[test]
+fn s98_what_somebody_could_break_is_shown_nowhere() {
+    let at = Vpn::that_allows_it();
+    let shown = format!("{:?}", at.request(1, 211));
+    assert!(!shown.contains("211") && !shown.contains("97, 116, 116"), "{shown}");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn the_phone_is_asked_after_the_servers_and_what_they_granted_is_given() {
     let mut at = Nps::new();
     let login = at.vpn(b"right");
     let (attributes, password, budget) = at.play.sent_on.pop().unwrap();
-    assert_eq!((&*attributes, password.expose()), (FORWARD, &b"right"[..]));
+    assert_eq!((attributes.expose(), password.expose()), (FORWARD, &b"right"[..]));
     assert_eq!(budget, Duration::from_secs(40), "the last third of 60 s is the phone's");
     assert_eq!((at.play.verdict(login), at.play.asked.len()), (None, 1));
     at.play.decide(at.play.last_asked(), Decision::Verify);
