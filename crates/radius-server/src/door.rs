@@ -27,6 +27,7 @@ use crate::{
     request::{self, Reading, Words},
     rotation,
     socket::Datagram,
+    supersedings::Supersedings,
     ways::Ways,
 };
 
@@ -51,6 +52,7 @@ pub(crate) struct Door {
     rejects: BinaryHeap<Reverse<(Instant, LoginId)>>,
     complaints: Complaints,
     replays: HashMap<ClientId, ReplayRecords>,
+    supersedings: Supersedings,
     started: Instant,
 }
 
@@ -102,6 +104,7 @@ impl Door {
             rejects: BinaryHeap::new(),
             complaints: Complaints::default(),
             replays: HashMap::new(),
+            supersedings: Supersedings::new(limits.pending_per_client),
             started: Instant::now(),
         }
     }
@@ -227,6 +230,12 @@ impl Door {
         let (source, identifier) = (datagram.source, packet.identifier());
         let key = TransactionKey { client: client.id(), source, local: way, identifier };
         let since_start = self.since_start(now);
+        if self.table.would_supersede(since_start, &key, packet.authenticator())
+            && !self.supersedings.take(now, client.id())
+        {
+            self.full(now, client, source.ip());
+            return;
+        }
         let desk = &self.desk;
         let all = &self.figures.all;
         match self.table.receive(since_start, key, packet.authenticator(), || desk.new_login_id()) {
@@ -273,13 +282,15 @@ impl Door {
                 client.counters.replays.count();
                 self.record_replay(now, packet, client);
             }
-            Received::Full => {
-                all.full.count();
-                client.counters.full.count();
-                let pending = self.table.pending_of(client.id());
-                self.complaints.full(now, client, datagram.source.ip(), pending);
-            }
+            Received::Full => self.full(now, client, source.ip()),
         }
+    }
+
+    /// There is no room for a request of a client: it is dropped.
+    fn full(&mut self, now: Instant, client: &Client, source: IpAddr) {
+        self.figures.all.full.count();
+        client.counters.full.count();
+        self.complaints.full(now, client, source, self.table.pending_of(client.id()));
     }
 
     /// A login that we have sent on came back to us: somebody sends to us what he gets from us. Refused at once, for it would
@@ -391,6 +402,7 @@ impl Door {
         }
         let clients = &self.clients;
         self.replays.retain(|client, _| clients.exists(*client));
+        self.supersedings.keep(|client| clients.exists(client));
         self.complaints.keep(|client| clients.exists(client));
     }
 

@@ -29,6 +29,7 @@ mod rotation;
 mod server;
 mod socket;
 mod streams;
+mod supersedings;
 mod ways;
 
 pub use accounting::{AccountingConfig, AccountingServer, Recorders};

@@ -381,6 +381,15 @@ impl<C: Copy + Eq + Hash, T: Copy + Eq + Hash> TransactionTable<C, T> {
         self.pending_of.get(&client).copied().unwrap_or(0)
     }
 
+    /// Whether [`Self::receive`] would end a request that is pending in the same place.
+    pub fn would_supersede(&self, now: Duration, key: &TransactionKey<C>, authenticator: Authenticator) -> bool {
+        let now = now.max(self.now);
+        let other = |entry: &Entry<T>| {
+            matches!(entry.state, State::Pending { until, .. } if until > now) && entry.authenticator != authenticator
+        };
+        self.entries.get(key).is_some_and(other) && !self.seen.contains(&(key.client, authenticator))
+    }
+
     /// How many Request Authenticators are remembered.
     pub const fn authenticators(&self) -> usize {
         self.authenticators.len()

@@ -123,3 +123,37 @@ async fn s105_thousands_of_logins_wait_others_are_served_and_all_end_and_nothing
     assert_eq!(ends.iter().filter(|end| *end == "accept approved").count(), 2);
     house.stop().await;
 }
+
+#[tokio::test]
+async fn s105_a_client_that_begins_anew_again_and_again_has_its_share_in_that_too() {
+    const SHARE: u64 = 5;
+    let limits = Limits { pending_per_client: usize::try_from(SHARE).unwrap(), ..Limits::default() };
+    let house = House::with(Site::open(81).await, "127.0.0.1:0", limits);
+    let client = house.add(NewResource::default()).await;
+    house.add(OTHER).await;
+    let mut nas = house.nas(81).await;
+    let first = nas.pack(&Ask::login("nobody"));
+    nas.send(&first).await;
+    for number in 0..4 * SHARE {
+        let anew = nas.pack_as(&Ask::login(format!("nobody{number}")), first.identifier);
+        nas.send(&anew).await;
+    }
+    house.settled(|house| house.counts().packets == 4 * SHARE + 1).await;
+    let counts = house.counts();
+    // On a slow machine the packets may come in more than one second.
+    assert!((SHARE..4 * SHARE).contains(&counts.superseding), "{counts:?}");
+    assert_eq!(counts.full, 4 * SHARE - counts.superseding);
+    assert_eq!(house.figures.client(client).full, counts.full);
+    // The others have theirs, and after a second this one has it again.
+    let mut other = Nas::at([127, 0, 0, 2].into(), house.address, OTHER.secret, 82).await;
+    assert_eq!(other.ask(&Ask::login("nobody"), SOON).await.unwrap().code(), Code::AccessReject);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut again = house.nas(83).await;
+    let older = again.pack(&Ask::login("nobody"));
+    again.send(&older).await;
+    let newer = again.pack_as(&Ask::login("nobody"), older.identifier);
+    again.send(&newer).await;
+    assert_eq!(again.reply(&newer, SOON).await.unwrap().code(), Code::AccessReject);
+    assert_eq!(house.counts().superseding, counts.superseding + 1);
+    house.stop().await;
+}
