@@ -53,8 +53,8 @@ impl Wlan {
     }
 }
 
-fn granted(octets: &[u8]) -> Option<Verdict> {
-    Some(Verdict::Accept(Grant { upstream: UpstreamAttributes::new(octets.to_vec()), ..Grant::default() }))
+fn granted(octets: &[u8]) -> Verdict {
+    Verdict::Accept(Grant { upstream: UpstreamAttributes::new(octets.to_vec()), ..Grant::default() })
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn s51_whoever_is_proven_is_asked_on_the_phone_and_gets_what_the_servers_granted
     assert_eq!((at.play.verdict(login), at.play.asked.len()), (None, 1));
     assert!(at.play.sent_on.is_empty() && at.play.passwords_checked == 0, "nobody is asked once more");
     at.play.decide(at.play.last_asked(), Decision::Verify);
-    assert_eq!(at.play.verdict(login), granted(GRANTED));
+    assert_eq!(at.play.verdict(login), Some(granted(GRANTED)));
     let login = at.login();
     at.play.decide(at.play.last_asked(), Decision::Deny);
     assert_eq!(at.play.verdict(login), Some(Verdict::Reject { reason: Reason::Denied, after_challenge: true }));
@@ -91,7 +91,7 @@ fn s51_nobody_is_asked_at_a_prompt_that_no_peer_can_show() {
     assert_eq!(at.play.verdict(login), None);
     assert_eq!(at.play.asked.last().unwrap().number_mode, countersign_domain::NumberMode::None);
     at.play.decide(at.play.last_asked(), Decision::Verify);
-    assert_eq!(at.play.verdict(login), granted(GRANTED));
+    assert_eq!(at.play.verdict(login), Some(granted(GRANTED)));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_peer_that_begins_anew_takes_its_login_over_with_keys_of_its_own() {
     assert_eq!((at.play.asked.len(), at.play.verdict(second)), (1, None));
     assert_eq!(at.play.verdict(first), Some(Verdict::Unanswered { reason: Reason::Superseded }));
     at.play.decide(at.play.last_asked(), Decision::Verify);
-    assert_eq!(at.play.verdict(second), granted(b"of the second accept"));
+    assert_eq!(at.play.verdict(second), Some(granted(b"of the second accept")));
 }
 
 #[test]
