@@ -183,8 +183,9 @@ class Attempt:
         return "EAP: Received EAP-Failure" in self.finished()
 
 
-def peer(folder: Path, resource: Resource, method: str, identity: str, mac="02:00:00:00:00:01", **settings) -> Attempt:
-    """Logs on by EAP at a resource. What is text in `settings` is quoted; `phase2` is the method inside of a tunnel."""
+def peer(folder: Path, resource: Resource, method: str, identity: str, options=(), **settings) -> Attempt:
+    """Logs on by EAP at a resource. What is text in `settings` is quoted; `phase2` is the method inside of a tunnel,
+    `options` are eapol_test's own."""
     need("eapol_test")
     lines = ["key_mgmt=WPA-EAP", f"eap={method}"]
     lines += [f'{key}="{value}"' for key, value in {"identity": identity, **settings}.items()]
@@ -194,7 +195,7 @@ def peer(folder: Path, resource: Resource, method: str, identity: str, mac="02:0
     config.write_text("network={\n" + "\n".join(f"  {line}" for line in lines) + "\n}\n")
     address, port = resource.server.radius
     process = subprocess.Popen(
-        ["eapol_test", "-c", str(config), "-a", address, "-p", str(port), "-s", resource.secret, "-A", resource.source, "-M", mac, "-t", "40"],
+        ["eapol_test", "-c", str(config), "-a", address, "-p", str(port), "-s", resource.secret, "-A", resource.source, "-M", "02:00:00:00:00:01", "-t", "40", *options],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
     return Attempt(process)

@@ -209,6 +209,22 @@ def test_s46_after_a_restart_a_conversation_begins_anew(new_server, tmp_path, au
     radius.stop()
 
 
+def test_a_peer_that_begins_anew_keeps_the_phone_ringing_once(wireless, user):
+    """As a supplicant does that has waited long enough: same place, another conversation, other keys."""
+    alice = user()
+    wireless.behind(wireless.below(alice.name))
+    port = ("-N", "5:d:7")
+    first = wireless.peap(alice.name, options=port)
+    asked = lambda: wireless.server.audit(event="login.challenged", resource=wireless.resource.id)  # noqa: E731
+    wait_until(asked, what="the phone is asked")
+    first.process.kill()
+    second = wireless.peap(alice.name, options=port)
+    wait_until(lambda: wireless.server.verdicts(reason="superseded", resource=wireless.resource.id), what="it is taken over")
+    alice.phone.answer("verify")
+    assert second.succeeded()
+    assert len(asked()) == 1
+
+
 def test_eap_is_off_unless_somebody_says_so(wireless, user):
     alice = user()
     radius = wireless.below(alice.name)
