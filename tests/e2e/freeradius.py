@@ -105,18 +105,22 @@ class FreeRADIUS:
         post_auth: str = "",
         servers: str = "",
         inside: Callable[..., list[str]] = lambda *command: list(command),
+        over_tls: str = "",
     ):
         """`kind` is what the port is for, `auth` or `acct`; `modules` and `servers` are more of them, `authenticate` and
-        `post_auth` stand at the beginning of the sections of the server of this port; `inside` makes the command that runs it somewhere else."""
+        `post_auth` stand at the beginning of the sections of the server of this port; `inside` makes the command that runs it somewhere else;
+        `over_tls` makes the port one of TCP, and is its section `tls`."""
         need("freeradius")
         self.inside = inside
         folder.mkdir()
-        self.folder, self.address = folder, (address, port or free_port(socket.SOCK_DGRAM))
+        protocol = socket.SOCK_STREAM if over_tls else socket.SOCK_DGRAM
+        self.folder, self.address = folder, (address, port or free_port(protocol))
         self.log = folder / "log"
         (folder / "users").write_text("".join(account.line() for account in accounts))
         (folder / "dictionary").write_text(f"$INCLUDE {DICTIONARY}\n")
         listed = "".join(
-            f"client c{at} {{\n  ipaddr = {address}\n  secret = {quoted(secret)}\n  require_message_authenticator = no\n}}\n"
+            f"client c{at} {{\n  ipaddr = {address}\n  proto = {'tls' if over_tls else '*'}\n  secret = {quoted(secret)}\n"
+            "  require_message_authenticator = no\n}\n"
             for at, (address, secret) in enumerate(clients.items())
         )
         # 3.2.1 is older than the answer to CVE-2024-3596; this makes its replies those of a patched NPS, where the
@@ -178,6 +182,7 @@ server default {{
     type = {kind}
     ipaddr = {address}
     port = {self.address[1]}
+    {over_tls}
   }}
   authorize {{
     {sign}
