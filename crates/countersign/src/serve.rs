@@ -273,10 +273,10 @@ impl Server {
 
     /// The line that says that everybody is served.
     pub(crate) fn ready(&self) -> String {
-        let radius: Vec<_> = self.radius.iter().map(ToString::to_string).collect();
-        let over_tls: String = self.radius_tls.iter().map(|address| format!(" and over TLS on {address}")).collect();
+        let mut radius: Vec<_> = self.radius.iter().map(ToString::to_string).collect();
+        radius.extend(self.radius_tls.iter().map(|address| format!("{address} (TLS)")));
         format!(
-            "ready: RADIUS on {}{over_tls}, app on {} as {}, commands on {}",
+            "ready: RADIUS on {}, app on {} as {}, commands on {}",
             radius.join(" and "),
             self.app,
             self.url,

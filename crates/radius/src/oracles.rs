@@ -255,6 +255,9 @@ pub fn radius_table(operations: &[u8]) {
 
 /// A stream comes out in the same packets, however it is cut; what is kept of it is bounded, and packets put together again are the
 /// stream. The first octet says how many of the next ones are places to cut at.
+///
+/// # Panics
+/// Where a law is broken.
 pub fn radius_stream(data: &[u8]) {
     let Some((count, rest)) = data.split_first() else { return };
     let (cuts, stream) = rest.split_at(usize::from(count % 16).min(rest.len()));

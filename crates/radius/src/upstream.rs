@@ -71,6 +71,8 @@ struct Attempt {
     patience_ends: Option<Duration>,
     /// It was sent over a second connection, since the first one broke.
     anew: bool,
+    /// No answer can come any more: its connection is gone.
+    broken: bool,
 }
 
 impl Attempt {
@@ -304,9 +306,22 @@ impl<T: Copy> UpstreamTable<T> {
             if let Holder::Request { serial, attempt } = holder
                 && !(heard && self.send_anew(now, serial, attempt, random))
             {
-                self.move_on(now, serial, attempt, None, random);
+                let or_end = self.break_off(serial, attempt).then_some(NoAnswer::Silent);
+                if or_end.is_some() {
+                    self.count_silence(now, serial, attempt, random);
+                }
+                self.move_on(now, serial, attempt, or_end, random);
             }
         }
+    }
+
+    /// Notes that an attempt can bring no answer any more; whether none of the request can.
+    fn break_off(&mut self, serial: u64, attempt: usize) -> bool {
+        let Some(pending) = self.pending.get_mut(&serial) else { return false };
+        if let Some(attempt) = pending.attempts.get_mut(attempt) {
+            attempt.broken = true;
+        }
+        pending.attempts.iter().all(|attempt| attempt.broken)
     }
 
     /// Sends the last attempt of a request over another connection, once; whether it was.
@@ -422,6 +437,7 @@ impl<T: Copy> UpstreamTable<T> {
                 interval: timing.retransmit,
                 patience_ends: Some(now.saturating_add(patience)),
                 anew: false,
+                broken: false,
             });
             self.set_due(serial);
             return Ok(());

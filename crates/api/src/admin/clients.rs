@@ -420,23 +420,20 @@ pub(super) async fn add(
         require_message_authenticator: new.require_message_authenticator.unwrap_or(true),
     };
     let (mut shown, mut warning) = (None, None);
-    match identity::read(new.tls_fingerprint.as_deref(), new.tls_name.as_deref())? {
-        Some(identity) => {
-            let has_secret = new.secret.is_some() || new.generate_secret;
-            let bounds = identity::bounds(&new.addresses)?;
-            identity::over_tls(&mut client, identity, bounds, has_secret, new.require_message_authenticator)?;
-        }
-        None => {
-            let made = api.new_secret(new.secret, new.generate_secret)?.ok_or_else(|| {
-                AdminProblem::new(
-                    AdminCode::SecretRefused,
-                    "a client needs a shared secret: --generate-secret makes one, --secret-stdin reads one; or a certificate: \
-                     --tls-name, --tls-fingerprint",
-                )
-            })?;
-            client.networks = AdminApi::networks(&new.addresses, None, &all)?;
-            (client.secret, shown, warning) = (made.secret, made.shown, made.warning);
-        }
+    if let Some(identity) = identity::read(new.tls_fingerprint.as_deref(), new.tls_name.as_deref())? {
+        let has_secret = new.secret.is_some() || new.generate_secret;
+        let bounds = identity::bounds(&new.addresses)?;
+        identity::over_tls(&mut client, identity, bounds, has_secret, new.require_message_authenticator)?;
+    } else {
+        let made = api.new_secret(new.secret, new.generate_secret)?.ok_or_else(|| {
+            AdminProblem::new(
+                AdminCode::SecretRefused,
+                "a client needs a shared secret: --generate-secret makes one, --secret-stdin reads one; or a certificate: \
+                 --tls-name, --tls-fingerprint",
+            )
+        })?;
+        client.networks = AdminApi::networks(&new.addresses, None, &all)?;
+        (client.secret, shown, warning) = (made.secret, made.shown, made.warning);
     }
     never_weaken(&client, &all, LEAD_ELSEWHERE)?;
     let mut event = api.change(actor, EventKind::ClientAdded, None::<&()>, Some(&facts(&client, &all, "(set)")));

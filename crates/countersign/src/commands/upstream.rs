@@ -57,9 +57,12 @@ fn with_secrets(servers: &[String], accounting: &[String]) -> Result<(Vec<Value>
     }
     let each = if lines.len() == 1 { all } else { lines.len() };
     let mut secrets = lines.iter().cycle().take(each);
-    let mut with_secret = |server: &String| match is_over_tls(server) {
-        true => json!({"address": server}),
-        false => json!({"address": server, "secret": secrets.next()}),
+    let mut with_secret = |server: &String| {
+        if is_over_tls(server) {
+            json!({"address": server})
+        } else {
+            json!({"address": server, "secret": secrets.next()})
+        }
     };
     let servers = servers.iter().map(&mut with_secret).collect();
     Ok((servers, accounting.iter().map(with_secret).collect()))

@@ -127,7 +127,7 @@ fn broken_words(broken: &Broken) -> Words {
             "See whether the server runs and listens for RADIUS over TLS on this port (usually 2083, TCP), and whether a firewall \
              is between"
         }
-        Broken::Tls(Fault::UnknownCa(_)) => {
+        Broken::Tls(Fault::UnknownCa(_) | Fault::NoCa) => {
             "Set [radius.tls] ca to the CA that made the server's certificate, or name its fingerprint"
         }
         Broken::Tls(Fault::Stranger(_)) => {
@@ -140,9 +140,6 @@ fn broken_words(broken: &Broken) -> Words {
         Broken::Tls(Fault::Refused(_) | Fault::Closed) => {
             "The server does not want us: see that it knows the CA of our certificate ([radius.tls] cert), that it knows us as a \
              client by it, and that our certificate is not over; its own log says why"
-        }
-        Broken::Tls(Fault::NoCa) => {
-            "Set [radius.tls] ca to the CA that made the server's certificate, or name its fingerprint"
         }
         Broken::Tls(Fault::NotTls) => "Is that the port of RADIUS over TLS? Over UDP it has another",
         Broken::Unproven => "Set \"radsec\" as the shared secret of this client there",

@@ -84,6 +84,28 @@ fn a_server_that_cannot_be_reached_is_left_at_once_and_tried_again_after_pauses(
 }
 
 #[test]
+fn where_no_server_can_answer_any_more_nobody_waits() {
+    let mut world = World::over_connections(2);
+    world.request(1, 20.0);
+    let (first, _) = world.one();
+    world.broken(first, false);
+    let (second, _) = world.one();
+    assert_eq!(world.ended, []);
+    world.broken(second, false);
+    assert_eq!(world.outcome(), Outcome::NoAnswer(NoAnswer::Silent));
+    // One that is only slow may still answer.
+    let mut world = World::over_connections(2);
+    world.request(1, 20.0);
+    let slow = world.one();
+    world.to(6.0);
+    let (second, _) = world.one();
+    world.broken(second, false);
+    assert_eq!(world.ended, []);
+    assert_eq!(world.answer(Code::AccessAccept, &slow), Ok(()));
+    assert!(matches!(world.outcome(), Outcome::Accept(_)));
+}
+
+#[test]
 fn an_idle_connection_that_is_closed_is_no_fault() {
     let mut world = World::over_connections(1);
     world.request(1, 20.0);
