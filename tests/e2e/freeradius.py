@@ -123,6 +123,9 @@ class FreeRADIUS:
             "  require_message_authenticator = no\n}\n"
             for at, (address, secret) in enumerate(clients.items())
         )
+        if over_tls:
+            listed = f"clients over_tls {{\n{listed}}}\n"
+            over_tls += "    clients = over_tls\n"
         # 3.2.1 is older than the answer to CVE-2024-3596; this makes its replies those of a patched NPS, where the
         # attribute comes first. What a home server answered begins anew, so there it is said again, and comes later.
         sign = "update reply {\n      Message-Authenticator := 0x00\n    }" if message_authenticator else ""
