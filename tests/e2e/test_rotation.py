@@ -1,10 +1,11 @@
 """Secrets and keys that are changed while the server runs."""
 
+import subprocess
 import time
 
 import pytest
 
-from harness import finished, wait_until
+from harness import BINARY, Server, environment, finished, wait_until
 from radius_client import ACCESS_ACCEPT, ACCESS_REJECT
 from test_accounting import START, account, answered
 
@@ -90,3 +91,105 @@ def test_s94_a_restart_keeps_both(server, rotating):
     assert show(server, rotating)["previous_secret"] is not None
     for secret in (None, new):
         assert rotating.nas(secret).login("nobody", "x").code == ACCESS_REJECT
+
+
+# The key that the database's secrets are encrypted with.
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A server of the test's own, with a user, a resource and a client whose secret is being changed."""
+    server = Server(tmp_path / "data").start()
+    server.house_user = server.user("alice")
+    server.house_resource = server.resource(name="vpn")
+    new = server.ask("client", "set", "vpn", "--new-secret")["secret"]
+    server.canaries.add(new)
+    yield server
+    if server.process is not None:
+        server.stop()
+    server.check_traces()
+
+
+def works(server) -> None:
+    """Secrets of the client, and the seed of the phone, which are encrypted; and the phone asks."""
+    alice, nas = server.house_user, server.house_resource.nas()
+    request = nas.packet(user=alice.name, password=alice.password)
+    nas.send(request)
+    alice.phone.answer("verify")
+    assert nas.receive(request, 10).code == ACCESS_ACCEPT
+    assert server.cli("audit", "verify").code == 0
+
+
+def keys(server) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in server.data.glob("countersign.key*")}
+
+
+def rotations(server) -> int:
+    return len(server.audit(event="key.rotated"))
+
+
+def test_s94_everything_is_encrypted_under_a_new_key_and_works(house):
+    before = keys(house)["countersign.key"]
+    refused = house.cli("key", "rotate")
+    assert refused.code != 0 and "stop it first" in refused.err, refused
+    assert keys(house) == {"countersign.key": before}
+    house.stop()
+    done = house.ask("key", "rotate")
+    assert done["values"] >= 5 and done["rotated"], done
+    after = keys(house)
+    assert after.pop("countersign.key") != before
+    assert list(after.values()) == [before], after
+    assert all((house.data / name).stat().st_mode & 0o777 == 0o600 for name in keys(house))
+    house.start()
+    works(house)
+    assert rotations(house) == 1
+    # The old key opens nothing any more.
+    house.stop()
+    new = (house.data / "countersign.key").read_bytes()
+    (house.data / "countersign.key").write_bytes(before)
+    assert house.cli("serve").code != 0
+    (house.data / "countersign.key").write_bytes(new)
+    house.start()
+
+
+def test_s94_a_change_that_was_interrupted_goes_on(house):
+    key, waiting = house.data / "countersign.key", house.data / "countersign.key.new"
+    house.stop()
+    old = key.read_bytes()
+    # After the new key was made, or half of it.
+    for octets in (b"", b"half of a key", bytes(range(32))):
+        waiting.write_bytes(octets)
+        waiting.chmod(0o600)
+        refused = house.cli("serve")
+        assert refused.code != 0 and "countersign key rotate" in refused.err, refused
+        house.ask("key", "rotate")
+        assert not waiting.exists() and key.read_bytes() != old
+        old = key.read_bytes()
+        time.sleep(1.1)  # old keys are named by the second
+    # After everything was encrypted, and before the new key was in its place.
+    house.ask("key", "rotate")
+    [*_, before] = sorted(house.data.glob("countersign.key.before-*"))
+    key.rename(waiting)
+    before.rename(key)
+    assert house.cli("serve").code != 0
+    house.ask("key", "rotate")
+    assert not waiting.exists()
+    house.start()
+    works(house)
+    assert rotations(house) == 4
+
+
+def test_s94_killed_at_any_moment_it_is_of_the_old_key_or_of_the_new(house):
+    house.stop()
+    for delay in (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2):
+        process = subprocess.Popen(
+            [BINARY, "--data", house.data, "key", "rotate"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=environment(),
+        )  # fmt: skip
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    time.sleep(1.1)
+    house.ask("key", "rotate")
+    house.start()
+    works(house)

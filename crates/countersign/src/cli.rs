@@ -94,6 +94,9 @@ enum Command {
     },
     /// Put a backup in the place of the database; the server must be stopped
     Restore(Restore),
+    /// The key that secrets in the database are encrypted with
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// A phone for the terminal, to try things out with; its keys are in a file
     Phone {
         /// The phone's own file
@@ -750,6 +753,12 @@ fn days_or_never(text: &str) -> Result<OrNot, String> {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Encrypt everything anew under a new key; the server must be stopped. After an interruption the same again goes on
+    Rotate,
+}
+
+#[derive(Subcommand)]
 pub(crate) enum UpstreamCommand {
     /// Add an upstream
     Add(AddUpstream),
@@ -930,6 +939,7 @@ fn run(command: Command, data: Option<&Path>, output: Output) -> Result<ExitCode
             Command::Client(command) => commands::client::run(command, folder, output).await?,
             Command::Directory(command) => commands::directory::run(command, folder, output).await?,
             Command::Backup { file } => commands::backup::run(&file, folder, output).await?,
+            Command::Key(command) => commands::key::run(command, folder, output).await?,
             Command::Restore(what) => commands::restore::run(what, folder, output).await?,
             Command::Upstream(command) => commands::upstream::run(command, folder, output).await?,
             Command::Audit(command) => commands::audit::run(command, folder, output).await?,

@@ -33,6 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    commands,
     config::Config,
     directories::Clients,
     facts::Program,
@@ -339,6 +340,13 @@ impl Server {
 
 /// The key file; made where there is no database yet, for without its own key a database is lost.
 fn open_vault(config: &Config, entropy: &dyn Entropy) -> Result<Vault> {
+    let waiting = commands::key::waiting(&config.keys);
+    if waiting.exists() {
+        bail!(
+            "the key was being changed when that was interrupted ({} is there): run `countersign key rotate`, which goes on",
+            waiting.display()
+        );
+    }
     match Vault::load(&config.keys) {
         Err(VaultError::File { fault, .. }) if fault.kind() == io::ErrorKind::NotFound => {
             if config.database.exists() {

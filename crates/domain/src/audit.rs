@@ -116,6 +116,8 @@ kinds! {
     ServerStopped = "server.stopped",
     /// The database was put back from a copy: what was recorded after that copy, until now, is gone.
     ServerRestored = "server.restored",
+    /// Everything that is encrypted in the database was encrypted anew, under another key.
+    KeyRotated = "key.rotated",
     /// A copy of the database was made.
     BackupMade = "backup.made",
 }

@@ -12,6 +12,7 @@ mod hot;
 mod lookup;
 mod place;
 mod rare;
+mod rekey;
 mod resources;
 mod rows;
 mod schema;
@@ -22,5 +23,6 @@ mod writer;
 
 pub use backup::{Copy, CopyError, Label, Progress, back_up};
 pub use place::Location;
+pub use rekey::Resealed;
 pub use store::{Options, SqliteStore};
 pub use swap::Place as DatabasePlace;

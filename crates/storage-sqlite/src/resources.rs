@@ -162,11 +162,15 @@ fn previous_sealed(client: &RadiusClient, sealer: Sealer<'_>) -> Result<Option<V
     client.previous.as_ref().map(seal).transpose()
 }
 
+/// What clients are known by is hashed for.
+pub(crate) const BY_SECRET: &str = "radius client secret";
+pub(crate) const BY_CERTIFICATE: &str = "radius client certificate";
+
 /// Finds a secret that two clients would share, or a certificate.
 fn secret_hash(client: &RadiusClient, sealer: Sealer<'_>) -> [u8; 32] {
     match &client.tls {
-        None => sealer.vault.keyed_hash("radius client secret", client.secret.expose()),
-        Some(peer) => sealer.vault.keyed_hash("radius client certificate", peer.identity.to_string().as_bytes()),
+        None => sealer.vault.keyed_hash(BY_SECRET, client.secret.expose()),
+        Some(peer) => sealer.vault.keyed_hash(BY_CERTIFICATE, peer.identity.to_string().as_bytes()),
     }
 }
 

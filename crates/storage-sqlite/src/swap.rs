@@ -30,6 +30,11 @@ impl Place {
         Ok(Self { path: path.to_owned(), _lock: lock(path)? })
     }
 
+    /// The database.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file that keeps others away. It stays.
     pub fn lock_file(&self) -> PathBuf {
         beside(&self.path, ".lock")

@@ -6,6 +6,7 @@ pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod device;
 pub(crate) mod directory;
+pub(crate) mod key;
 pub(crate) mod phone;
 pub(crate) mod radius_login;
 pub(crate) mod resource;

@@ -123,7 +123,7 @@ fn take(config: &Config) -> Result<DatabasePlace> {
 }
 
 /// Gives a file that root has made to the account that owns the folder, since the server runs as that one.
-fn own_like(path: &Path, folder: &Path) -> Result<()> {
+pub(crate) fn own_like(path: &Path, folder: &Path) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }

@@ -82,7 +82,7 @@ struct Books {
 }
 
 impl Books {
-    async fn of(house: House, played: Arc<Played>, limits: Limits) -> Self {
+    fn of(house: House, played: Arc<Played>, limits: Limits) -> Self {
         let (listen, mark) = (vec!["127.0.0.1:0".parse().unwrap()], ProxyMark::new([7; 16]));
         let config = AccountingConfig { listen, limits, mark, clock: house.site.clock.clone() };
         let (resources, figures) = (house.site.desk.resources(), Arc::clone(&house.figures));
@@ -95,7 +95,7 @@ impl Books {
 
     /// Behind whose client there is nobody.
     async fn plain(seed: u64) -> Self {
-        Self::of(House::vpn(seed).await, Played::new(false), Limits::default()).await
+        Self::of(House::vpn(seed).await, Played::new(false), Limits::default())
     }
 
     /// Whose client's resource has an upstream that keeps accounting.
@@ -117,7 +117,7 @@ impl Books {
         let known = client.id;
         site.write(Write::AddResource { resource: Box::new(resource), client: Box::new(client) }).await;
         house.settled(|house| house.figures.clients().iter().any(|(client, _)| *client == known)).await;
-        Self::of(house, Played::new(true), limits).await
+        Self::of(house, Played::new(true), limits)
     }
 
     async fn client(&self) -> Client {
