@@ -1,79 +1,48 @@
-//! What logins have to know of many users, read in one transaction with one statement per table: a way to the thread that
-//! reads and back costs more than a row, so many logins share it.
+//! What logins have to know of many users, read with one statement: a way to the thread that reads and back costs more
+//! than a row, so many logins share it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use countersign_domain::{UserId, UserSnapshot};
 use countersign_storage::{StoreError, Vault, Wanted};
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 
 use crate::bulk::{Rows, Template, bind};
-use crate::rows::{self, Fields, device_columns, user_columns};
+use crate::rows::{self, Fields, device_columns, nulls, snapshots_of_p, user_columns};
 
 static NAMED: Template = Template::new(
-    "WITH w AS MATERIALIZED ",
+    "WITH p AS MATERIALIZED (SELECT u.id AS id FROM ",
     1,
     concat!(
-        " SELECT ",
-        user_columns!(),
-        " FROM w CROSS JOIN users u INDEXED BY users_local_name ON u.name_folded = w.column1 AND u.directory IS NULL"
+        " j CROSS JOIN users u INDEXED BY users_local_name ON u.name_folded = j.column1 AND u.directory IS NULL) ",
+        snapshots_of_p!()
     ),
 );
-static USERS: Template = Template::new(
-    "WITH w AS MATERIALIZED ",
-    1,
-    concat!(" SELECT ", user_columns!(), " FROM w CROSS JOIN users u ON u.id = w.column1"),
-);
-static DEVICES: Template = Template::new(
-    "WITH w AS MATERIALIZED ",
-    1,
-    concat!(
-        " SELECT ",
-        device_columns!(),
-        " FROM w CROSS JOIN devices d ON d.user = w.column1 CROSS JOIN totp_steps t ON t.device = d.id \
-         WHERE d.state <> 'removed'"
-    ),
-);
-static LIMITS: Template = Template::new(
-    "WITH w AS MATERIALIZED ",
-    1,
-    " SELECT l.user, l.resource, l.version, l.state FROM w CROSS JOIN limits l ON l.user = w.column1",
-);
-static BYPASSES: Template = Template::new(
-    "WITH w AS MATERIALIZED ",
-    1,
-    " SELECT b.user, b.until, b.reason, b.issuer, b.issued_at FROM w CROSS JOIN bypasses b ON b.user = w.column1",
-);
-static CHAP_SECRETS: Template = Template::new(
-    "WITH w AS MATERIALIZED ",
-    1,
-    " SELECT c.user, c.secret_sealed FROM w CROSS JOIN chap_secrets c ON c.user = w.column1",
-);
+static USERS: Template =
+    Template::new("WITH p AS MATERIALIZED (SELECT j.column1 AS id FROM ", 1, concat!(" j) ", snapshots_of_p!()));
 
-/// Reads inside a transaction of the caller; an answer for each, in order.
+/// An answer for each, in order.
 pub(crate) async fn look_up(
     conn: &mut SqliteConnection,
     wanted: &[Wanted],
     vault: &Vault,
 ) -> Result<Vec<Option<UserSnapshot>>, StoreError> {
     let (mut named, mut users) = (Rows::new(&NAMED), Rows::new(&USERS));
+    let (mut names, mut ids) = (HashSet::new(), HashSet::new());
     for one in wanted {
         match one {
-            Wanted::Named(name) => named.push(|row| bind!(row; name.folded().to_owned()))?,
-            Wanted::User(id) => users.push(|row| bind!(row; octets(*id)))?,
+            Wanted::Named(name) if names.insert(name.folded()) => {
+                named.push(|row| bind!(row; name.folded().to_owned()))?;
+            }
+            Wanted::User(id) if ids.insert(*id) => users.push(|row| bind!(row; octets(*id)))?,
+            Wanted::Named(_) | Wanted::User(_) => {}
         }
     }
-    let mut found: HashMap<UserId, UserSnapshot> = HashMap::with_capacity(wanted.len());
-    let mut by_name: HashMap<String, UserId> = HashMap::new();
-    for row in named.read(conn).await?.iter().chain(&users.read(conn).await?) {
-        let user = rows::user(&mut Fields::new(row, "users"))?;
-        if user.origin.directory().is_none() {
-            by_name.insert(user.name.folded().to_owned(), user.id);
-        }
-        let (devices, limits) = (Vec::new(), Vec::new());
-        found.insert(user.id, UserSnapshot { user, devices, limits, bypass: None, chap_secret: None });
-    }
-    fill(conn, &mut found, vault).await?;
+    let mut found = snapshots(&named.read(conn).await?, vault)?;
+    let by_name: HashMap<String, UserId> =
+        found.values().map(|found| (found.user.name.folded().to_owned(), found.user.id)).collect();
+    found.append(&mut snapshots(&users.read(conn).await?, vault)?);
     Ok(wanted
         .iter()
         .map(|one| match one {
@@ -83,46 +52,48 @@ pub(crate) async fn look_up(
         .collect())
 }
 
-/// Adds what belongs to the users.
-async fn fill(
-    conn: &mut SqliteConnection,
-    found: &mut HashMap<UserId, UserSnapshot>,
-    vault: &Vault,
-) -> Result<(), StoreError> {
-    let of_all = |template| {
-        let mut rows = Rows::new(template);
-        found.keys().try_for_each(|id| rows.push(|row| bind!(row; octets(*id)))).map(|()| rows)
-    };
-    let (mut devices, mut limits) = (of_all(&DEVICES)?, of_all(&LIMITS)?);
-    let (mut bypasses, mut chap_secrets) = (of_all(&BYPASSES)?, of_all(&CHAP_SECRETS)?);
-    for row in devices.read(conn).await? {
-        let device = rows::device(&mut Fields::new(&row, "devices"), vault)?;
-        if let Some(snapshot) = found.get_mut(&device.user) {
+/// Snapshots from the rows of a statement that ends in [`snapshots_of_p`]; the user's own row comes first. They stay in memory,
+/// so they take no more room than they need.
+pub(crate) fn snapshots(found: &[SqliteRow], vault: &Vault) -> Result<BTreeMap<UserId, UserSnapshot>, StoreError> {
+    let (mut users, mut devices) = (BTreeMap::<UserId, UserSnapshot>::new(), Vec::new());
+    for row in found {
+        let mut fields = Fields::new(row, "users");
+        match fields.next::<i64>()? {
+            0 => {
+                let user = rows::user(&mut fields)?;
+                let (devices, limits) = (Vec::new(), Vec::new());
+                users.insert(user.id, UserSnapshot { user, devices, limits, bypass: None, chap_secret: None });
+            }
+            1 => devices.push(rows::device(&mut fields.of("devices"), vault)?),
+            2 => {
+                let scoped = rows::limits(&mut fields.of("limits"))?;
+                if let Some(snapshot) = users.get_mut(&scoped.scope.user()) {
+                    snapshot.limits.reserve_exact(1);
+                    snapshot.limits.push(scoped);
+                }
+            }
+            3 => {
+                let (user, bypass) = rows::bypass(&mut fields.of("bypasses"))?;
+                if let Some(snapshot) = users.get_mut(&user) {
+                    snapshot.bypass = Some(bypass);
+                }
+            }
+            _ => {
+                let (user, secret) = rows::chap_secret(&mut fields.of("chap_secrets"), vault)?;
+                if let Some(snapshot) = users.get_mut(&user) {
+                    snapshot.chap_secret = Some(secret);
+                }
+            }
+        }
+    }
+    devices.sort_by_key(|device| (device.created_at, device.id));
+    for device in devices {
+        if let Some(snapshot) = users.get_mut(&device.user) {
+            snapshot.devices.reserve_exact(1);
             snapshot.devices.push(device);
         }
     }
-    for row in limits.read(conn).await? {
-        let scoped = rows::limits(&mut Fields::new(&row, "limits"))?;
-        if let Some(snapshot) = found.get_mut(&scoped.scope.user()) {
-            snapshot.limits.push(scoped);
-        }
-    }
-    for row in bypasses.read(conn).await? {
-        let (user, bypass) = rows::bypass(&mut Fields::new(&row, "bypasses"))?;
-        if let Some(snapshot) = found.get_mut(&user) {
-            snapshot.bypass = Some(bypass);
-        }
-    }
-    for row in chap_secrets.read(conn).await? {
-        let (user, secret) = rows::chap_secret(&mut Fields::new(&row, "chap_secrets"), vault)?;
-        if let Some(snapshot) = found.get_mut(&user) {
-            snapshot.chap_secret = Some(secret);
-        }
-    }
-    for snapshot in found.values_mut() {
-        snapshot.devices.sort_by_key(|device| (device.created_at, device.id));
-    }
-    Ok(())
+    Ok(users)
 }
 
 fn octets(id: UserId) -> Vec<u8> {
@@ -139,12 +110,15 @@ mod tests {
     async fn many_users_are_found_by_key() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         crate::schema::migrate(&mut conn).await.unwrap();
-        for template in [&NAMED, &USERS, &DEVICES, &LIMITS, &BYPASSES, &CHAP_SECRETS] {
+        for template in [&NAMED, &USERS] {
             let sql = format!("EXPLAIN QUERY PLAN {}", template.largest());
             let plan: Vec<(i64, i64, i64, String)> =
                 sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut conn).await.unwrap();
             for (.., step) in plan {
-                let bound = step == "SCAN w" || step.contains("CONSTANT ROW") || step.contains("-ROW VALUES CLAUSE");
+                let bound = step == "SCAN p"
+                    || step == "SCAN j"
+                    || step.contains("CONSTANT ROW")
+                    || step.contains("-ROW VALUES CLAUSE");
                 assert!(bound || !step.starts_with("SCAN") && !step.contains("AUTOMATIC"), "{step}");
             }
         }

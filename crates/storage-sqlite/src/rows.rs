@@ -158,7 +158,32 @@ macro_rules! nulls {
     };
 }
 
-pub(crate) use {activation_columns, audit_columns, challenge_columns, device_columns, nulls, user_columns};
+/// All that logins have to know of the users in `p`, the kind of row first. One statement sees one state of the database, and
+/// costs one way to its thread and back. Only `CROSS JOIN` keeps SQLite from going through all devices.
+macro_rules! snapshots_of_p {
+    () => {
+        concat!(
+            "SELECT 0, ",
+            user_columns!(),
+            nulls!(6),
+            " FROM p CROSS JOIN users u ON u.id = p.id UNION ALL SELECT 1, ",
+            device_columns!(),
+            " FROM p CROSS JOIN devices d ON d.user = p.id CROSS JOIN totp_steps t ON t.device = d.id \
+             WHERE d.state <> 'removed' UNION ALL SELECT 2, l.user, l.resource, l.version, l.state",
+            nulls!(12),
+            " FROM p CROSS JOIN limits l ON l.user = p.id UNION ALL SELECT 3, b.user, b.until, b.reason, b.issuer, \
+             b.issued_at",
+            nulls!(11),
+            " FROM p CROSS JOIN bypasses b ON b.user = p.id UNION ALL SELECT 4, c.user, c.secret_sealed",
+            nulls!(14),
+            " FROM p CROSS JOIN chap_secrets c ON c.user = p.id"
+        )
+    };
+}
+
+pub(crate) use {
+    activation_columns, audit_columns, challenge_columns, device_columns, nulls, snapshots_of_p, user_columns,
+};
 
 pub(crate) fn user(fields: &mut Fields<'_>) -> Result<User, StoreError> {
     Ok(User {

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +25,8 @@ use crate::lookup;
 use crate::place::{Held, Location};
 use crate::rare::Sealer;
 use crate::rows::{
-    self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, nulls, user_columns,
+    self, Fields, activation_columns, audit_columns, challenge_columns, device_columns, nulls, snapshots_of_p,
+    user_columns,
 };
 use crate::schema;
 use crate::windows::{self, window_columns};
@@ -203,47 +203,6 @@ impl SqliteStore {
         row.map(|row| rows::device(&mut Fields::new(&row, "devices"), &self.vault)).transpose()
     }
 
-    /// Snapshots from the rows of [`SNAPSHOT`] or [`SNAPSHOTS`]; the user's own row comes first.
-    fn snapshots_of(&self, found: &[SqliteRow]) -> Result<BTreeMap<UserId, UserSnapshot>, StoreError> {
-        let (mut users, mut devices) = (BTreeMap::new(), Vec::new());
-        for row in found {
-            let mut fields = Fields::new(row, "users");
-            match fields.next::<i64>()? {
-                0 => {
-                    let user = rows::user(&mut fields)?;
-                    let (devices, limits) = (Vec::new(), Vec::new());
-                    users.insert(user.id, UserSnapshot { user, devices, limits, bypass: None, chap_secret: None });
-                }
-                1 => devices.push(rows::device(&mut fields.of("devices"), &self.vault)?),
-                2 => {
-                    let scoped = rows::limits(&mut fields.of("limits"))?;
-                    if let Some(snapshot) = users.get_mut(&scoped.scope.user()) {
-                        snapshot.limits.push(scoped);
-                    }
-                }
-                3 => {
-                    let (user, bypass) = rows::bypass(&mut fields.of("bypasses"))?;
-                    if let Some(snapshot) = users.get_mut(&user) {
-                        snapshot.bypass = Some(bypass);
-                    }
-                }
-                _ => {
-                    let (user, secret) = rows::chap_secret(&mut fields.of("chap_secrets"), &self.vault)?;
-                    if let Some(snapshot) = users.get_mut(&user) {
-                        snapshot.chap_secret = Some(secret);
-                    }
-                }
-            }
-        }
-        devices.sort_by_key(|device| (device.created_at, device.id));
-        for device in devices {
-            if let Some(snapshot) = users.get_mut(&device.user) {
-                snapshot.devices.push(device);
-            }
-        }
-        Ok(users)
-    }
-
     async fn challenges(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<Vec<Challenge>, StoreError> {
         let rows = self.all(query).await?;
         rows.iter().map(|row| rows::challenge(&mut Fields::new(row, "challenges"))).collect()
@@ -269,40 +228,10 @@ fn closed() -> StoreError {
     StoreError::Unavailable("it is closed".to_owned())
 }
 
-/// Users behind one, with their devices and counters. Only `CROSS JOIN` keeps SQLite from going through all devices for
-/// each page.
-const SNAPSHOTS: &str = concat!(
-    "WITH page AS MATERIALIZED (SELECT id FROM users WHERE id > ?1 ORDER BY id LIMIT ?2) SELECT 0, ",
-    user_columns!(),
-    nulls!(6),
-    " FROM page p CROSS JOIN users u ON u.id = p.id UNION ALL SELECT 1, ",
-    device_columns!(),
-    " FROM page p CROSS JOIN devices d ON d.user = p.id CROSS JOIN totp_steps t ON t.device = d.id \
-     WHERE d.state <> 'removed' UNION ALL SELECT 2, l.user, l.resource, l.version, l.state",
-    nulls!(12),
-    " FROM page p CROSS JOIN limits l ON l.user = p.id UNION ALL SELECT 3, b.user, b.until, b.reason, b.issuer, \
-     b.issued_at",
-    nulls!(11),
-    " FROM page p CROSS JOIN bypasses b ON b.user = p.id UNION ALL SELECT 4, c.user, c.secret_sealed",
-    nulls!(14),
-    " FROM page p CROSS JOIN chap_secrets c ON c.user = p.id"
-);
-/// One statement sees one state of the database, and costs one way to its thread and back.
-const SNAPSHOT: &str = concat!(
-    "SELECT 0, ",
-    user_columns!(),
-    nulls!(6),
-    " FROM users u WHERE u.id = ?1 UNION ALL SELECT 1, ",
-    device_columns!(),
-    " FROM devices d JOIN totp_steps t ON t.device = d.id WHERE d.user = ?1 AND d.state <> 'removed' \
-     UNION ALL SELECT 2, l.user, l.resource, l.version, l.state",
-    nulls!(12),
-    " FROM limits l WHERE l.user = ?1 UNION ALL SELECT 3, b.user, b.until, b.reason, b.issuer, b.issued_at",
-    nulls!(11),
-    " FROM bypasses b WHERE b.user = ?1 UNION ALL SELECT 4, c.user, c.secret_sealed",
-    nulls!(14),
-    " FROM chap_secrets c WHERE c.user = ?1"
-);
+/// Users behind one, with all that logins have to know of them.
+const SNAPSHOTS: &str =
+    concat!("WITH p AS MATERIALIZED (SELECT id FROM users WHERE id > ?1 ORDER BY id LIMIT ?2) ", snapshots_of_p!());
+const SNAPSHOT: &str = concat!("WITH p AS MATERIALIZED (SELECT ?1 AS id) ", snapshots_of_p!());
 const AUDIT_HEAD: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
 
 async fn audit_head(conn: &mut SqliteConnection) -> Result<(i64, AuditHash), StoreError> {
@@ -330,8 +259,8 @@ impl Store for SqliteStore {
     }
 
     async fn look_up(&self, wanted: &[Wanted]) -> Result<Vec<Option<UserSnapshot>>, StoreError> {
-        let mut reading = self.readers.begin().await.map_err(|fault| unavailable(&fault))?;
-        lookup::look_up(&mut reading, wanted, &self.vault).await
+        let mut conn = self.readers.acquire().await.map_err(|fault| unavailable(&fault))?;
+        lookup::look_up(&mut conn, wanted, &self.vault).await
     }
 
     async fn deployment(&self) -> Result<Deployment, StoreError> {
@@ -395,14 +324,14 @@ impl Store for SqliteStore {
 
     async fn snapshot(&self, id: UserId) -> Result<Option<UserSnapshot>, StoreError> {
         let found = self.all(sqlx::query(SNAPSHOT).bind(id.as_uuid().as_bytes().as_slice())).await?;
-        Ok(self.snapshots_of(&found)?.remove(&id))
+        Ok(lookup::snapshots(&found, &self.vault)?.remove(&id))
     }
 
     async fn snapshots(&self, after: Option<UserId>, limit: u32) -> Result<Vec<UserSnapshot>, StoreError> {
         // No identifier comes before no octets at all.
         let after = after.map(|user| user.as_uuid().into_bytes().to_vec()).unwrap_or_default();
         let found = self.all(sqlx::query(SNAPSHOTS).bind(after).bind(i64::from(limit))).await?;
-        Ok(self.snapshots_of(&found)?.into_values().collect())
+        Ok(lookup::snapshots(&found, &self.vault)?.into_values().collect())
     }
 
     async fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
