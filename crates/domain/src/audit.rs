@@ -319,17 +319,16 @@ impl AuditRecord {
                 hasher.update(octets);
             }
         };
-        let text = |text: &'_ Option<String>| text.as_ref().map(|text| text.clone().into_bytes());
         field(Some(&self.seq.to_be_bytes()));
         field(Some(&self.time.to_be_bytes()));
         field(Some(self.event.as_bytes()));
-        field(text(&self.login).as_deref());
-        field(text(&self.user_id).as_deref());
+        field(octets(self.login.as_deref()));
+        field(octets(self.user_id.as_deref()));
         field(self.user_typed.as_deref());
         field(Some(self.actor.as_bytes()));
-        field(text(&self.resource).as_deref());
-        field(text(&self.client).as_deref());
-        field(text(&self.door).as_deref());
+        field(octets(self.resource.as_deref()));
+        field(octets(self.client.as_deref()));
+        field(octets(self.door.as_deref()));
         field(self.source.as_deref());
         for more in [
             &self.source_trust,
@@ -341,11 +340,15 @@ impl AuditRecord {
             &self.binding,
             &self.detail,
         ] {
-            field(text(more).as_deref());
+            field(octets(more.as_deref()));
         }
         field(Some(&self.prev.0));
         AuditHash(hasher.finalize().into())
     }
+}
+
+fn octets(text: Option<&str>) -> Option<&[u8]> {
+    text.map(str::as_bytes)
 }
 
 /// Where a chain is broken.

@@ -36,9 +36,10 @@ impl TotpSeed {
     /// caller to require. All steps of the window are always computed.
     pub fn find(&self, code: &[u8], now: Timestamp) -> Option<CodeMatch> {
         let present = step_at(now);
+        let key = key_of(&self.0)?;
         let mut found = None;
         for step in present.saturating_sub(WINDOW)..=present.saturating_add(WINDOW) {
-            if bool::from(totp(&self.0, step).as_bytes().ct_eq(code)) {
+            if bool::from(digits(&key, step).as_slice().ct_eq(code)) {
                 found = Some(CodeMatch { step });
             }
         }
@@ -64,18 +65,29 @@ pub fn newest_step(now: Timestamp) -> u64 {
 
 /// The six-digit code of a step (RFC 4226 section 5.3 with the step of RFC 6238 section 4.2).
 pub fn totp(seed: &Secret, step: u64) -> String {
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(seed.expose()) else {
-        // HMAC takes keys of any length; no code is better than a wrong one.
-        return String::new();
-    };
-    mac.update(&step.to_be_bytes());
-    let digest: [u8; 20] = mac.finalize().into_bytes().into();
+    // No code is better than a wrong one.
+    key_of(seed).map(|key| digits(&key, step).map(char::from).iter().collect()).unwrap_or_default()
+}
+
+/// HMAC with the key taken in, once for all steps. There is one for keys of any length.
+fn key_of(seed: &Secret) -> Option<Hmac<Sha1>> {
+    Hmac::<Sha1>::new_from_slice(seed.expose()).ok()
+}
+
+fn digits(key: &Hmac<Sha1>, step: u64) -> [u8; CODE_DIGITS] {
+    let digest: [u8; 20] = key.clone().chain_update(step.to_be_bytes()).finalize().into_bytes().into();
     let offset = usize::from(digest[19] & 0x0F);
     let mut truncated = [0; 4];
     for (to, from) in truncated.iter_mut().zip(digest.iter().skip(offset)) {
         *to = *from;
     }
-    format!("{:06}", (u32::from_be_bytes(truncated) & 0x7FFF_FFFF) % 1_000_000)
+    let mut number = u32::from_be_bytes(truncated) & 0x7FFF_FFFF;
+    let mut digits = [b'0'; CODE_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+    digits
 }
 
 /// Whether `text` is exactly six ASCII digits (S23).
