@@ -86,7 +86,11 @@ impl Row {
                     Some(known) if known.version < limits.version => *known = *limits,
                     // It was read anew since, after somebody else had written.
                     Some(_) => {}
-                    None => snapshot.limits.push(*limits),
+                    None => {
+                        // It stays in memory, so it takes no more room than it needs.
+                        snapshot.limits.reserve_exact(1);
+                        snapshot.limits.push(*limits);
+                    }
                 }
             }
             Self::Step(id, step) => {

@@ -392,6 +392,9 @@ impl Engine {
         let Some(work) = state.queue.pop_front() else {
             if state.is_idle() {
                 self.lanes.remove(&lane);
+            } else {
+                // It may wait for a device for long.
+                state.queue.shrink_to_fit();
             }
             return;
         };
