@@ -26,6 +26,10 @@ mod tls;
 mod upkeep;
 mod upstreams;
 
+/// Logins come and go in thousands, made by one thread and dropped by another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main(std::env::args_os())
 }
