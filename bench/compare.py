@@ -5,61 +5,32 @@ RESULTS.md and results.svg. What is compared are ratios within one run and CPU f
 import argparse
 import concurrent.futures
 import hmac
-import json
 import os
 import platform
 import shutil
 import statistics
 import struct
-import subprocess
 import time
 from pathlib import Path
 
+import phones
+import scale
+from load import BINARIES, KEY_HEX, STEP, TARGET, measure, next_step, radload
 from picture import picture
-from servers import KEY, SECRET, Countersign, FreeRadius, PrivacyIdea
+from scale import furnished
+from servers import KEY, FreeRadius, PrivacyIdea
 
 HERE = Path(__file__).resolve().parent
-TARGET = HERE.parent / "target"
-BINARIES = {
-    "countersign": str(TARGET / "release/countersign"),
-    "furnish": str(TARGET / "bench/release/furnish"),
-    "radload": str(TARGET / "bench/release/radload"),
-}
 ROUNDS = 3
-STEP = 30
+SIZES = (100, 10_000, 1_000_000)
+PARTS = ("side", "scale", "pending", "decisions", "pushes")
+BEGAN = time.monotonic()
 
 
 def code(step):
     digest = hmac.digest(KEY, struct.pack(">Q", step), "sha1")
     at = digest[19] & 15
     return "%06d" % ((struct.unpack(">I", digest[at : at + 4])[0] & 0x7FFFFFFF) % 1_000_000)
-
-
-def radload(server, *arguments):
-    command = [
-        BINARIES["radload"], "--json", "--server", f"127.0.0.1:{server.port}", "--secret", server.secret,
-        *map(str, arguments),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    lines = done.stdout.strip().splitlines()
-    if not lines:
-        raise SystemExit(f"{server.name}: the generator says {done.stderr.strip()}")
-    return json.loads(lines[-1])
-
-
-def measure(server, *arguments):
-    """One run; the generator's figures with the server's CPU for each answer."""
-    before = server.cpu_seconds()
-    figures = radload(server, *arguments)
-    spent = server.cpu_seconds() - before
-    figures["cpu_us"] = spent * 1e6 / max(figures["answered"], 1)
-    figures["wrong"] = figures["unexpected"] + figures["bad"] + figures["lost"]
-    return figures
-
-
-def next_step():
-    """Waits for the next time step: countersign takes each code once."""
-    time.sleep(STEP - time.time() % STEP + 0.1)
 
 
 class Table:
@@ -131,27 +102,18 @@ def load_privacyidea(server, users):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, without privacyIDEA, nothing written")
-    parser.add_argument("--users", type=int, default=60_000, help="users of countersign; each logs on once a run")
-    parser.add_argument("--keep", action="store_true", help="leave the servers' directories behind")
-    arguments = parser.parse_args()
-    rounds = 1 if arguments.quick else ROUNDS
-    users = 5_000 if arguments.quick else arguments.users
-    scratch = TARGET / "bench" / "servers"
-    shutil.rmtree(scratch, ignore_errors=True)
+def side_by_side(scratch, users, rounds, quick):
+    """All servers up, loaded by turns; the table, what each cost to start and to keep, and the curves of the picture."""
     table, facts = Table(), {}
     started = []
 
     def up(server):
-        began = time.monotonic()
-        server.start()
         started.append(server)
-        if isinstance(server, FreeRadius):
-            # Its answer to the first packet is when it is there.
+        server.launch()
+        if not isinstance(server, PrivacyIdea):
             radload(server, "--wait-ready", 20, "--count", 0)
-        facts[server.name] = (time.monotonic() - began, server.memory_mib())
+        facts[server.name] = (time.monotonic() - server.spawned, server.memory_mib())
+        server.wait_ready()
         return server
 
     try:
@@ -159,22 +121,15 @@ def main():
         row = up(FreeRadius("FreeRADIUS SQLite", scratch / "fr-row", 10_000, "database"))
         home = up(FreeRadius("FreeRADIUS home", scratch / "fr-home", 10_000, "passwords"))
         proxy = up(FreeRadius("FreeRADIUS proxy", scratch / "fr-proxy", 0, "proxy", home))
-        ours = Countersign(
-            "countersign", scratch / "countersign", BINARIES,
-            "[limits]\nlogins = 100000\nlogins_per_client = 100000\n",
-        )
-        ours.start()
-        ours.run("resource", "add", "bench", "--client", "127.0.0.0/8", "--secret-stdin", "--primary", "none",
-                 stdin=SECRET)
-        ours.stop()
-        ours.furnish(users)
-        up(ours)
+        ours = up(furnished("countersign", scratch / "countersign", BINARIES, users))
+        our_proxy = up(furnished("countersign proxy", scratch / "countersign-proxy", BINARIES, 10_000, home))
         peer = None
-        if not arguments.quick:
-            peer = PrivacyIdea("privacyIDEA", scratch / "privacyidea", TARGET / "bench/privacyidea", 100)
-            up(peer)
-        everybody = ["--users", users, "--otp", "totp", "--otp-key-per-user", "--otp-key", KEY.hex(), "--require-ma",
-                     "--count", users, "--warmup", 0, "--duration", 120]
+        if not quick:
+            peer = up(PrivacyIdea("privacyIDEA", scratch / "privacyidea", TARGET / "bench/privacyidea", 100))
+        codes = ["--users", users, "--otp", "totp", "--otp-key-per-user", "--otp-key", KEY_HEX, "--require-ma"]
+        everybody = [*codes, "--count", users, "--warmup", 0, "--duration", 120]
+        theirs = ["--users", 10_000, "--otp", "totp", "--otp-key", KEY_HEX]
+        passwords = ["--users", 10_000, "--password", "pw{n}-secret"]
         saturated = ["--concurrency", 64, "--duration", 4, "--warmup", 1]
         paced = ["--concurrency", 512, "--rate", 1000, "--duration", 4, "--warmup", 1]
         curve = {"countersign": [], "FreeRADIUS rlm_totp": []}
@@ -184,38 +139,71 @@ def main():
             ours.stop()
             up(ours)
             table.add(OURS_COLD, measure(ours, *everybody, "--concurrency", 64))
-            table.add(THEIRS_TOTP, measure(totp, "--users", 10_000, "--otp", "totp", "--otp-key", KEY.hex(), *saturated))
-            table.add(THEIRS_ROW, measure(row, "--users", 10_000, "--password", "pw{n}-secret", "--expect", "any",
-                                          *saturated))
-            table.add(THEIRS_PROXY, measure(proxy, "--users", 10_000, "--password", "pw{n}-secret", *saturated))
+            table.add(THEIRS_TOTP, measure(totp, *theirs, *saturated))
+            table.add(THEIRS_ROW, measure(row, *passwords, "--expect", "any", *saturated))
+            table.add(THEIRS_PROXY, measure(proxy, *passwords, *saturated))
+            table.add(OURS_PROXY, measure(our_proxy, "--users", 10_000, "--password", "pw{n}-secret,", "--otp", "totp",
+                                          "--otp-key-per-user", "--otp-key", KEY_HEX, "--require-ma", "--count", 10_000,
+                                          "--warmup", 0, "--duration", 60, "--concurrency", 64))
             next_step()
             table.add(OURS_WARM, measure(ours, *everybody, "--concurrency", 64))
-            table.add(THEIRS_RATE, measure(totp, "--users", 10_000, "--otp", "totp", "--otp-key", KEY.hex(), *paced))
+            table.add(THEIRS_RATE, measure(totp, *theirs, *paced))
             if peer:
                 table.add(PRIVACYIDEA, load_privacyidea(peer, 100))
             next_step()
-            table.add(OURS_RATE, measure(ours, "--users", users, "--otp", "totp", "--otp-key-per-user", "--otp-key",
-                                         KEY.hex(), "--require-ma", *paced))
-        if not arguments.quick:
-            for outstanding in (1, 4, 16, 64, 256):
-                next_step()
-                figures = measure(ours, *everybody[:-5], "--count", min(users, 200 * outstanding + 2_000),
-                                  "--warmup", 0, "--duration", 60, "--concurrency", outstanding)
-                curve["countersign"].append((figures["req_s"], figures["p99_ms"]))
-                figures = measure(totp, "--users", 10_000, "--otp", "totp", "--otp-key", KEY.hex(), "--duration", 2,
-                                  "--warmup", 1, "--concurrency", outstanding)
-                curve["FreeRADIUS rlm_totp"].append((figures["req_s"], figures["p99_ms"]))
+            table.add(OURS_RATE, measure(ours, *codes, *paced))
+        for outstanding in () if quick else (1, 4, 16, 64, 256):
+            next_step()
+            figures = measure(ours, *codes, "--count", min(users, 200 * outstanding + 2_000), "--warmup", 0,
+                              "--duration", 60, "--concurrency", outstanding)
+            curve["countersign"].append((figures["req_s"], figures["p99_ms"]))
+            figures = measure(totp, *theirs, "--duration", 2, "--warmup", 1, "--concurrency", outstanding)
+            curve["FreeRADIUS rlm_totp"].append((figures["req_s"], figures["p99_ms"]))
         peaks = {server.name: server.memory_mib("VmHWM") for server in started if server.process}
     finally:
         for server in started:
             server.stop()
+    return table, facts, peaks, curve
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, without privacyIDEA, nothing written")
+    parser.add_argument("--only", choices=PARTS, help="one part of it, and nothing is written")
+    parser.add_argument("--users", type=int, default=60_000, help="users of countersign; each logs on once a run")
+    parser.add_argument("--keep", action="store_true", help="leave the servers' directories behind")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    rounds = 1 if quick else ROUNDS
+    users = min(arguments.users, 5_000) if quick else arguments.users
+    scratch = TARGET / "bench" / "servers"
+    shutil.rmtree(scratch, ignore_errors=True)
+    found = {}
+    parts = {
+        "side": lambda: side_by_side(scratch, users, rounds, quick),
+        "scale": lambda: scale.scale(scratch, BINARIES, (100, 5_000) if quick else SIZES, rounds),
+        "pending": lambda: phones.pending(2_000 if quick else 100_000),
+        "decisions": lambda: phones.decisions(scratch, 20 if quick else 200),
+        "pushes": lambda: phones.pushes(1_000, 2 if quick else 5),
+    }
+    try:
+        for name, part in parts.items():
+            if arguments.only in (None, name):
+                print(f"== {name}, after {time.monotonic() - BEGAN:.0f} s", flush=True)
+                found[name] = part()
+    finally:
         if not arguments.keep:
             shutil.rmtree(scratch, ignore_errors=True)
-    if arguments.quick:
-        print(table.markdown())
+    print(f"== took {time.monotonic() - BEGAN:.0f} s")
+    if "side" in found:
+        print(found["side"][0].markdown())
+    if "scale" in found:
+        print(scale.markdown(found["scale"]))
+    if quick or arguments.only:
         return
+    *_, curve = found["side"]
     (HERE / "results.svg").write_text(picture(curve))
-    (HERE / "RESULTS.md").write_text(report(table, facts, peaks, users))
+    (HERE / "RESULTS.md").write_text(report(found, users))
     print(f"wrote {HERE / 'RESULTS.md'}")
 
 
@@ -223,7 +211,8 @@ def ratio(ours, theirs):
     return f"{ours / theirs:,.1f}" if theirs else "-"
 
 
-def report(table, facts, peaks, users):
+def report(found, users):
+    table, facts, peaks, _ = found["side"]
     rate = lambda row: table.median(row, "req_s")
     cpu = lambda row: table.median(row, "cpu_us")
     ratios = [
@@ -231,6 +220,7 @@ def report(table, facts, peaks, users):
         ("TOTP against rlm_totp, users from disk", OURS_COLD, THEIRS_TOTP),
         ("TOTP against a row written for each login", OURS_WARM, THEIRS_ROW),
         ("TOTP against privacyIDEA", OURS_WARM, PRIVACYIDEA),
+        ("proxy with TOTP against proxy alone", OURS_PROXY, THEIRS_PROXY),
     ]
     lines = [f"| {what} | {ratio(rate(a), rate(b))} | {ratio(cpu(b), cpu(a))} |" for what, a, b in ratios]
     memory = [
@@ -262,6 +252,16 @@ Times as many logins for each second, and for each second of CPU:
 | server | start, s | memory at start, MiB | at most, MiB |
 | --- | --- | --- | --- |
 {chr(10).join(memory)}
+
+## By number of users
+
+Each login is of somebody else, from all over the database: {scale.SAMPLE:,} of them, or everybody where there are fewer.
+
+{scale.markdown(found["scale"])}
+
+## Phones
+
+{phones.markdown(found["pending"], found["decisions"], found["pushes"])}
 """
 
 

@@ -15,6 +15,7 @@ pub const ACCESS_REQUEST: u8 = 1;
 pub const ACCESS_ACCEPT: u8 = 2;
 pub const ACCESS_REJECT: u8 = 3;
 pub const ACCESS_CHALLENGE: u8 = 11;
+pub const STATUS_SERVER: u8 = 12;
 const MA: u8 = 80;
 const STATE: u8 = 24;
 
@@ -81,11 +82,7 @@ pub fn build(
     nt_hash: Option<&[u8; 16]>,
     state: Option<&[u8]>,
 ) -> [u8; 16] {
-    let ra = rng.block16();
-    p.clear();
-    p.extend_from_slice(&[ACCESS_REQUEST, id, 0, 0]);
-    p.extend_from_slice(&ra);
-    attr(p, MA, &[0; 16]);
+    let ra = begin(p, ACCESS_REQUEST, id, rng);
     attr(p, 1, user.as_bytes());
     match proto {
         Proto::Pap => attr(p, 2, &pap_encrypt(&secret.raw, &ra, password)),
@@ -114,12 +111,32 @@ pub fn build(
     if let Some(s) = state {
         attr(p, STATE, s);
     }
+    end(p, secret);
+    ra
+}
+
+/// Asks whether a server is there (RFC 5997); returns the Request Authenticator.
+pub fn build_status(p: &mut Vec<u8>, id: u8, rng: &mut Rng, secret: &Secret) -> [u8; 16] {
+    let ra = begin(p, STATUS_SERVER, id, rng);
+    end(p, secret);
+    ra
+}
+
+fn begin(p: &mut Vec<u8>, code: u8, id: u8, rng: &mut Rng) -> [u8; 16] {
+    let ra = rng.block16();
+    p.clear();
+    p.extend_from_slice(&[code, id, 0, 0]);
+    p.extend_from_slice(&ra);
+    attr(p, MA, &[0; 16]);
+    ra
+}
+
+fn end(p: &mut [u8], secret: &Secret) {
     let len = p.len() as u16;
     p[2..4].copy_from_slice(&len.to_be_bytes());
     let mut m = secret.mac.clone();
     m.update(p);
     p[22..38].copy_from_slice(&m.finalize().into_bytes());
-    ra
 }
 
 pub fn pap_encrypt(secret: &[u8], ra: &[u8; 16], password: &[u8]) -> Vec<u8> {

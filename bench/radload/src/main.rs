@@ -58,6 +58,15 @@ struct Args {
     /// Give each user its own key: HMAC-SHA1(--otp-key, user name)
     #[arg(long)]
     otp_key_per_user: bool,
+    /// Codes of so many time steps later, or with a negative number earlier
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
+    otp_offset: i64,
+    /// Take users in an order in which neighbours are far apart, as in life, and not by their numbers
+    #[arg(long)]
+    scatter: bool,
+    /// Leave out so many users at the beginning of that order
+    #[arg(long, default_value_t = 0)]
+    skip: u64,
     /// First HOTP counter of each user; goes up by one for each code sent
     #[arg(long, default_value_t = 0)]
     hotp_start: u64,
@@ -229,7 +238,7 @@ impl Worker {
             Otp::Literal(s) => s.clone(),
             Otp::Totp => {
                 let t = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-                hotp(&key(), t / 30, 6)
+                hotp(&key(), (t / 30).saturating_add_signed(self.a.otp_offset), 6)
             }
             Otp::Hotp => {
                 let c = {
@@ -369,6 +378,7 @@ impl Worker {
     fn run(mut self, t0: Instant, win: (Instant, Instant)) -> Stats {
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1u64) };
         let users = self.a.users.max(1);
+        let stride = stride(users);
         let share = 1.0 / self.a.threads as f64;
         let period = self.a.rate.map(|r| Duration::from_secs_f64(1.0 / (r * share)));
         let mut due = Instant::now();
@@ -401,7 +411,9 @@ impl Worker {
                     out_of_work = true;
                     break;
                 }
-                if !self.send(start, self.a.first_user + seq % users, None) {
+                let place = (self.a.skip + seq) % users;
+                let number = if self.a.scatter { place * stride % users } else { place };
+                if !self.send(start, self.a.first_user + number, None) {
                     break;
                 }
                 burst += 1;
@@ -435,6 +447,18 @@ impl Worker {
     }
 }
 
+/// A step through `users` that comes to each of them once: near their number times the golden ratio, and prime to it.
+fn stride(users: u64) -> u64 {
+    let divides = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let near = (users as f64 * 0.618_034) as u64;
+    (near.max(1)..).find(|step| divides(*step, users) == 1).unwrap_or(1)
+}
+
 fn open_socket(a: &Args, i: usize) -> std::io::Result<UdpSocket> {
     let ip: IpAddr = match a.server.ip() {
         IpAddr::V4(ip) if ip.is_loopback() => [127, 0, 0, 1 + (i % a.source_ips.max(1) as usize) as u8].into(),
@@ -448,7 +472,7 @@ fn open_socket(a: &Args, i: usize) -> std::io::Result<UdpSocket> {
     Ok(s)
 }
 
-/// Probe with a fresh request every 5 ms until any valid answer comes back.
+/// Probe with a fresh Status-Server every 5 ms until any valid answer comes back.
 fn wait_ready(a: &Args, limit: f64) -> Option<Duration> {
     let (t0, secret) = (Instant::now(), Secret::new(a.secret.as_bytes()));
     let mut rng = Rng(nanos());
@@ -456,7 +480,7 @@ fn wait_ready(a: &Args, limit: f64) -> Option<Duration> {
     let mut sent: HashMap<u8, [u8; 16]> = HashMap::new();
     let (mut p, mut id) = (Vec::new(), 0u8);
     while t0.elapsed().as_secs_f64() < limit {
-        let ra = build(&mut p, id, &mut rng, &secret, Proto::Pap, "radload-probe", b"x", None, None);
+        let ra = build_status(&mut p, id, &mut rng, &secret);
         sent.insert(id, ra);
         id = id.wrapping_add(1);
         let _ = s.send(&p);
