@@ -155,11 +155,14 @@ fn signed(header: &[u8], claims: &[u8]) -> Vec<u8> {
 
 fn check(header: &[u8]) -> Result<proof::CheckedProof, ProofError> {
     let request = Request { method: METHOD, htu: HTU, body: BODY };
-    assert_eq!(proof::check(&[header, header], request, &NONCES, NOW).err(), Some(Invalid::Headers.into()));
     let outcome = proof::check(&[header], request, &NONCES, NOW);
-    assert!(outcome.is_err() || header.len() <= LONGEST_PROOF);
-    for (method, htu, body) in [("GET", HTU, BODY), (METHOD, "https://mfa.example.com/", BODY), (METHOD, HTU, b"")] {
-        assert!(proof::check(&[header], Request { method, htu, body }, &NONCES, NOW).is_err(), "another request");
+    if outcome.is_ok() {
+        assert!(header.len() <= LONGEST_PROOF);
+        assert_eq!(proof::check(&[header, header], request, &NONCES, NOW).err(), Some(Invalid::Headers.into()));
+        let others = [("GET", HTU, BODY), (METHOD, "https://mfa.example.com/", BODY), (METHOD, HTU, b"")];
+        for (method, htu, body) in others {
+            assert!(proof::check(&[header], Request { method, htu, body }, &NONCES, NOW).is_err(), "another request");
+        }
     }
     outcome
 }
