@@ -64,7 +64,7 @@ fn a_server_that_cannot_be_reached_is_left_at_once_and_tried_again_after_pauses(
         world.to(world.now.as_secs_f64() + 0.25);
         for (socket, packet) in world.take() {
             if packet[0] == 12 && socket.server == 0 {
-                longest = longest.max((world.now - last).as_secs_f64());
+                longest = longest.max(world.now.saturating_sub(last).as_secs_f64());
                 (tries, last) = (tries + 1, world.now);
                 world.broken(socket, false);
             } else if packet[0] == 12 {
