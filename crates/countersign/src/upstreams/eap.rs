@@ -74,7 +74,7 @@ mod tests {
 
     /// What is said of a round that goes to the first of these, or to the one that it belongs to.
     async fn asked(servers: &[&ScriptedServer], with: Option<SocketAddr>, attributes: Vec<u8>) -> UpstreamAnswer {
-        let entropy = Arc::new(SeededEntropy::new(1));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let id = UpstreamId::new(Timestamp::from_seconds(0), &*entropy);
         let servers = servers.iter().map(|server| UpstreamServer {
             address: server.address(),
@@ -83,7 +83,7 @@ mod tests {
         });
         let (name, servers, created_at) = ("radius".to_owned(), servers.collect(), Timestamp::from_seconds(0));
         let upstream = Upstream { id, name, servers, accounting: Vec::new(), created_at };
-        let forwarders = Forwarders::new(ProxyMark::new([7; 16]), entropy as Arc<dyn Entropy>, None);
+        let forwarders = Forwarders::new(ProxyMark::new([7; 16]), entropy, None);
         forwarders.set(&HashMap::from([(id, Arc::new(upstream))]));
         let exchange = Exchange::Eap { with };
         let budget = Duration::from_secs(2);
