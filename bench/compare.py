@@ -5,6 +5,7 @@ RESULTS.md and results.svg. What is compared are ratios within one run and CPU f
 import argparse
 import concurrent.futures
 import hmac
+import json
 import os
 import platform
 import shutil
@@ -24,6 +25,8 @@ HERE = Path(__file__).resolve().parent
 ROUNDS = 3
 SIZES = (100, 10_000, 1_000_000)
 PARTS = ("side", "scale", "pending", "decisions", "pushes")
+# What each part found last, so that parts may be run on their own and no part is lost to another's failure.
+FOUND = TARGET / "bench" / "found"
 BEGAN = time.monotonic()
 
 
@@ -36,8 +39,8 @@ def code(step):
 class Table:
     """The runs of each row, in the order in which rows came first."""
 
-    def __init__(self):
-        self.rows = {}
+    def __init__(self, rows=()):
+        self.rows = dict(rows)
 
     def add(self, row, figures):
         self.rows.setdefault(row, []).append(figures)
@@ -163,13 +166,14 @@ def side_by_side(scratch, users, rounds, quick):
     finally:
         for server in started:
             server.stop()
-    return table, facts, peaks, curve
+    load = os.getloadavg()[0]
+    return {"rows": table.rows, "facts": facts, "peaks": peaks, "curve": curve, "users": users, "load": load}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, without privacyIDEA, nothing written")
-    parser.add_argument("--only", choices=PARTS, help="one part of it, and nothing is written")
+    parser.add_argument("--only", choices=PARTS, help="one part; RESULTS.md is written when all have been measured")
     parser.add_argument("--users", type=int, default=60_000, help="users of countersign; each logs on once a run")
     parser.add_argument("--keep", action="store_true", help="leave the servers' directories behind")
     arguments = parser.parse_args()
@@ -191,19 +195,26 @@ def main():
             if arguments.only in (None, name):
                 print(f"== {name}, after {time.monotonic() - BEGAN:.0f} s", flush=True)
                 found[name] = part()
+                if not quick:
+                    FOUND.mkdir(parents=True, exist_ok=True)
+                    (FOUND / f"{name}.json").write_text(json.dumps(found[name]))
     finally:
         if not arguments.keep:
             shutil.rmtree(scratch, ignore_errors=True)
     print(f"== took {time.monotonic() - BEGAN:.0f} s")
     if "side" in found:
-        print(found["side"][0].markdown())
+        print(Table(found["side"]["rows"]).markdown())
     if "scale" in found:
         print(scale.markdown(found["scale"]))
-    if quick or arguments.only:
+    if quick:
         return
-    *_, curve = found["side"]
-    (HERE / "results.svg").write_text(picture(curve))
-    (HERE / "RESULTS.md").write_text(report(found, users))
+    missing = [name for name in PARTS if not (FOUND / f"{name}.json").exists()]
+    if missing:
+        print(f"RESULTS.md is written when these have been measured too: {', '.join(missing)}")
+        return
+    found = {name: json.loads((FOUND / f"{name}.json").read_text()) for name in PARTS}
+    (HERE / "results.svg").write_text(picture(found["side"]["curve"]))
+    (HERE / "RESULTS.md").write_text(report(found))
     print(f"wrote {HERE / 'RESULTS.md'}")
 
 
@@ -211,8 +222,9 @@ def ratio(ours, theirs):
     return f"{ours / theirs:,.1f}" if theirs else "-"
 
 
-def report(found, users):
-    table, facts, peaks, _ = found["side"]
+def report(found):
+    side = found["side"]
+    table, facts, peaks, users = Table(side["rows"]), side["facts"], side["peaks"], side["users"]
     rate = lambda row: table.median(row, "req_s")
     cpu = lambda row: table.median(row, "cpu_us")
     ratios = [
@@ -231,11 +243,10 @@ def report(found, users):
          if line.startswith("model name")),
         "unknown",
     )
-    load = os.getloadavg()
     return f"""# Results
 
 Written by `bench/run`; to be compared with another run only by the ratios. Generator and servers share the machine:
-{os.cpu_count()} cores ({model}), Linux {platform.release()}, load at the end {load[0]:.1f}. Medians of {ROUNDS} rounds in which all
+{os.cpu_count()} cores ({model}), Linux {platform.release()}, load at the end {side["load"]:.1f}. Medians of {ROUNDS} rounds in which all
 servers took turns. countersign had {users:,} users with a key each, took each code once, and had each login on disk
 before it answered; 64 requests were outstanding where no rate is named.
 

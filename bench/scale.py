@@ -97,7 +97,7 @@ def markdown(by_users):
     for users, run in by_users.items():
         cold, warm = run["cold"], run["warm"]
         lines.append(
-            f"| {users:,} | {run['start_s']:.2f} | {run['idle_mib']:.0f} | {cold['cpu_us']:.0f} | {cold['p99_ms']:.2f} "
+            f"| {int(users):,} | {run['start_s']:.2f} | {run['idle_mib']:.0f} | {cold['cpu_us']:.0f} | {cold['p99_ms']:.2f} "
             f"| {cold['req_s']:,.0f} | {warm['cpu_us']:.0f} | {warm['p99_ms']:.2f} | {warm['req_s']:,.0f} "
             f"| {cold['wrong'] + warm['wrong']:.0f} |"
         )
