@@ -145,16 +145,17 @@ impl Server {
             });
         let listen = config.radius_listen.clone();
         let radius = RadiusConfig { listen, limits, mark, tls: over_tls };
-        let radius = RadiusServer::bind(radius, Arc::clone(&desk)).map_err(|fault| match fault {
+        let cannot_listen = |fault| match fault {
             BindError::Taken { .. } | BindError::Covered { .. } => anyhow!(fault).context("address in use"),
             other => other.into(),
-        })?;
+        };
+        let radius = RadiusServer::bind(radius, Arc::clone(&desk)).map_err(cannot_listen)?;
         let accounting = if accounting.listen.is_empty() {
             None
         } else {
             let (resources, figures) = (desk.resources(), radius.figures());
             let bound = AccountingServer::bind(accounting, resources, upstreams.clone(), figures);
-            Some(bound.context("[radius] accounting")?)
+            Some(bound.map_err(cannot_listen)?)
         };
         let listener = AppListener::bind(&config).await?;
         let device_api = DeviceApi::new(

@@ -41,7 +41,7 @@ use crate::{
     complaints::Complaints,
     figures::Figures,
     request, rotation,
-    server::{BindError, IDLE, REST, bind_all},
+    server::{BindError, IDLE, REST, Setting, bind_all},
     socket::{Batch, Datagram},
     ways::Ways,
 };
@@ -89,7 +89,7 @@ impl AccountingServer {
         recorders: Arc<dyn Recorders>,
         figures: Arc<Figures>,
     ) -> Result<Self, BindError> {
-        let ways = Ways::new(bind_all(config.listen)?);
+        let ways = Ways::new(bind_all(config.listen, Setting::Accounting)?);
         // An authenticator is a checksum, so equal records have equal ones, and none is a sign of a replay.
         let limits = Limits { authenticators: 0, ..config.limits };
         let table = Arc::clone(&resources.borrow_and_update());

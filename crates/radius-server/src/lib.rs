@@ -37,5 +37,5 @@ pub use countersign_radius::{Limits, upstream::ProxyMark};
 pub use figures::{AccountingCounts, ClientCounts, Counts, Figures};
 pub use patience::Waits;
 pub use rotation::{Proven, SecretsInUse};
-pub use server::{BindError, Config, RadiusServer};
+pub use server::{BindError, Config, RadiusServer, Setting};
 pub use streams::{StreamBounds, TlsConfig};

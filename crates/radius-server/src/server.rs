@@ -1,6 +1,6 @@
 //! Binding and running.
 
-use core::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use core::{fmt, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use std::{io, net::SocketAddr, sync::Arc};
 
 use countersign_desk::{Desk, DoorVerdict};
@@ -54,49 +54,88 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
 }
 
+/// Which setting has the addresses of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// Of logins.
+    Listen,
+    /// Of accounting.
+    Accounting,
+}
+
+impl Setting {
+    /// The usual port (RFC 2865 section 3, RFC 2866 section 3).
+    const fn port(self) -> u16 {
+        match self {
+            Self::Listen => 1812,
+            Self::Accounting => 1813,
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listen => "[radius] listen",
+            Self::Accounting => "[radius] accounting",
+        })
+    }
+}
+
 /// Why the door cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// There is no address to listen on.
-    #[error("no address to listen on for RADIUS: set [radius] listen, for example to \"0.0.0.0:1812\"")]
-    NoAddress,
+    #[error("no address to listen on for RADIUS: set {setting}, for example to \"0.0.0.0:{}\"", .setting.port())]
+    NoAddress {
+        /// Where it is to be set.
+        setting: Setting,
+    },
     /// Another program has the port.
     #[error(
         "RADIUS port {address} (UDP) is taken by another program: stop that program (`ss -lunp sport = :{}` names it) \
-         or set [radius] listen to another port", .address.port()
+         or set {setting} to another port", .address.port()
     )]
     Taken {
         /// Which.
         address: SocketAddr,
+        /// Where it is set.
+        setting: Setting,
     },
     /// Another entry of ours has it already.
     #[error(
-        "RADIUS address {address} is covered by {by}, which is listed too: remove one of them from [radius] listen \
+        "RADIUS address {address} is covered by {by}, which is listed too: remove one of them from {setting} \
          ([::] takes IPv4 as well)"
     )]
     Covered {
         /// Which.
         address: SocketAddr,
+        /// Where it is set.
+        setting: Setting,
         /// By which.
         by: SocketAddr,
     },
     /// The system does not let us.
     #[error(
-        "RADIUS port {address} (UDP) may not be opened by this user: set [radius] listen to a port from 1024 on, or \
+        "RADIUS port {address} (UDP) may not be opened by this user: set {setting} to a port from 1024 on, or \
          give the program the capability CAP_NET_BIND_SERVICE"
     )]
     Forbidden {
         /// Which.
         address: SocketAddr,
+        /// Where it is set.
+        setting: Setting,
     },
     /// It is not an address of this machine.
     #[error(
-        "RADIUS address {address} is not one of this machine: set [radius] listen to one that `ip address` shows, or \
+        "RADIUS address {address} is not one of this machine: set {setting} to one that `ip address` shows, or \
          to 0.0.0.0 or [::] for all of them"
     )]
     NotHere {
         /// Which.
         address: SocketAddr,
+        /// Where it is set.
+        setting: Setting,
     },
     /// A port of RADIUS over TLS.
     #[error(
@@ -120,27 +159,27 @@ pub enum BindError {
 }
 
 impl BindError {
-    fn of(address: SocketAddr, fault: io::Error) -> Self {
+    fn of(address: SocketAddr, setting: Setting, fault: io::Error) -> Self {
         match fault.kind() {
-            io::ErrorKind::AddrInUse => Self::Taken { address },
-            io::ErrorKind::PermissionDenied => Self::Forbidden { address },
-            io::ErrorKind::AddrNotAvailable => Self::NotHere { address },
+            io::ErrorKind::AddrInUse => Self::Taken { address, setting },
+            io::ErrorKind::PermissionDenied => Self::Forbidden { address, setting },
+            io::ErrorKind::AddrNotAvailable => Self::NotHere { address, setting },
             _ => Self::Other { address, fault },
         }
     }
 }
 
 /// Opens a socket for each address.
-pub(crate) fn bind_all(listen: Vec<SocketAddr>) -> Result<Vec<Socket>, BindError> {
+pub(crate) fn bind_all(listen: Vec<SocketAddr>, setting: Setting) -> Result<Vec<Socket>, BindError> {
     let mut sockets: Vec<Socket> = Vec::new();
     for address in listen {
         let ours = sockets.iter().map(Socket::local).find(|ours| ours.port() == address.port());
-        sockets.push(Socket::bind(address).map_err(|fault| match (BindError::of(address, fault), ours) {
-            (BindError::Taken { address }, Some(by)) => BindError::Covered { address, by },
+        sockets.push(Socket::bind(address).map_err(|fault| match (BindError::of(address, setting, fault), ours) {
+            (BindError::Taken { address, setting }, Some(by)) => BindError::Covered { address, setting, by },
             (error, _) => error,
         })?);
     }
-    if sockets.is_empty() { Err(BindError::NoAddress) } else { Ok(sockets) }
+    if sockets.is_empty() { Err(BindError::NoAddress { setting }) } else { Ok(sockets) }
 }
 
 /// The RADIUS door, bound and not yet running.
@@ -160,7 +199,7 @@ impl RadiusServer {
     /// # Errors
     /// A [`BindError`] that says which address cannot be used, and what to do.
     pub fn bind(config: Config, desk: Arc<Desk>) -> Result<Self, BindError> {
-        let sockets = bind_all(config.listen)?;
+        let sockets = bind_all(config.listen, Setting::Listen)?;
         let bounds = config.tls.as_ref().map(|tls| tls.bounds);
         let streams = config.tls.map(Streams::bind).transpose();
         let streams = streams.map_err(|(address, fault)| BindError::Tls { address, fault })?;

@@ -54,10 +54,10 @@ async fn a_port_that_cannot_be_had_is_named_with_what_to_do() {
         RadiusServer::bind(config, Arc::clone(&house.site.desk)).err().expect("it cannot be bound")
     };
     let taken = refused(&[&house.address.to_string()]);
-    assert!(matches!(taken, BindError::Taken { address } if address == house.address));
+    assert!(matches!(taken, BindError::Taken { address, .. } if address == house.address));
     assert!(taken.to_string().contains(&house.address.to_string()) && taken.to_string().contains("[radius] listen"));
     assert!(matches!(refused(&["192.0.2.1:1812"]), BindError::NotHere { .. }));
-    assert!(matches!(refused(&[]), BindError::NoAddress));
+    assert!(matches!(refused(&[]), BindError::NoAddress { .. }));
     // A port that is free now.
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let twice = refused(&[&format!("0.0.0.0:{port}"), &format!("127.0.0.1:{port}")]);
