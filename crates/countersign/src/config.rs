@@ -41,7 +41,7 @@ const DEFAULT: &str = r##"# countersign: what the server needs to start. Users, 
 
 # Where accounting is taken from the same clients, as "0.0.0.0:1813" (OpenVPN's RADIUS plugin needs it); off while the list is
 # empty. It is sent on to upstreams that keep it (`countersign upstream set NAME --accounting ADDRESS`), else only answered:
-# nothing of it is kept here.
+# nothing of it is kept here. Where it is taken, it is taken over TLS too, by the port below.
 # accounting = []
 
 # Where RADIUS over TLS (RadSec, RFC 6614) is spoken, as "0.0.0.0:2083"; nowhere where this is not set. Needs [radius.tls].

@@ -20,6 +20,7 @@ use countersign_desk::{Desk, Peers};
 use countersign_domain::{AuditEvent, Clock, Commit, Entropy, EventKind};
 use countersign_radius_server::{
     AccountingConfig, AccountingServer, BindError, Config as RadiusConfig, RadiusServer, StreamBounds, TlsConfig,
+    accounting_over_connections,
 };
 use countersign_storage::{Store, Vault, VaultError};
 use countersign_storage_sqlite::{Location, Options, SqliteStore};
@@ -136,7 +137,9 @@ impl Server {
 
         let limits = config.limits.radius();
         let (listen, clock_of_secrets) = (config.accounting_listen.clone(), Arc::clone(&clock));
-        let accounting = AccountingConfig { listen, limits, mark: mark.clone(), clock: clock_of_secrets };
+        let (giver, taker) = (!listen.is_empty()).then(accounting_over_connections).unzip();
+        let accounting =
+            AccountingConfig { listen, limits, mark: mark.clone(), clock: clock_of_secrets, connections: taker };
         let over_tls =
             credentials.as_ref().filter(|_| !config.radius_tls_listen.is_empty()).map(|credentials| TlsConfig {
                 listen: config.radius_tls_listen.clone(),
@@ -144,7 +147,7 @@ impl Server {
                 bounds: StreamBounds::default(),
             });
         let listen = config.radius_listen.clone();
-        let radius = RadiusConfig { listen, limits, mark, tls: over_tls };
+        let radius = RadiusConfig { listen, limits, mark, tls: over_tls, accounting: giver };
         let cannot_listen = |fault| match fault {
             BindError::Taken { .. } | BindError::Covered { .. } => anyhow!(fault).context("address in use"),
             other => other.into(),

@@ -1,7 +1,9 @@
 //! Accounting (RFC 2866): answered, sent on where an upstream keeps it, and believed in nothing.
 //!
 //! It has ports and a task of its own, so that a flood of it does not hold logins up, and it is given no desk: what is said
-//! here can open, end or change no login (S54). What becomes of a datagram, in this order:
+//! here can open, end or change no login (S54). What comes over TLS comes through the door (RFC 6614 section 2.1), by a
+//! bounded queue, and is answered without it. What becomes of a datagram, in this order; a packet of a connection begins
+//! at 2, and where it was not made with the secret its connection is closed:
 //!
 //! 1. its source belongs to a client, or it is dropped;
 //! 2. it is a packet, and its Request Authenticator is right, or it is dropped (RFC 2866 section 3);
@@ -12,7 +14,13 @@
 //!    answered; without an answer it is forgotten, so that the client asks again (RFC 2866 section 2.3). Elsewhere it is
 //!    answered at once.
 
-use core::{future::poll_fn, num::NonZeroU64, pin::pin, time::Duration};
+use core::{
+    future::poll_fn,
+    num::NonZeroU64,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
@@ -40,9 +48,11 @@ use crate::{
     clients::{Client, Clients},
     complaints::Complaints,
     figures::Figures,
+    handover::{AccountingTaker, Handed},
     request, rotation,
-    server::{BindError, IDLE, REST, Setting, bind_all},
+    server::{BindError, IDLE, REST, Readable, Setting, bind_all},
     socket::{Batch, Datagram},
+    streams::WayBack,
     ways::Ways,
 };
 
@@ -69,11 +79,14 @@ pub struct AccountingConfig {
     pub mark: ProxyMark,
     /// By which secrets end.
     pub clock: Arc<dyn Clock>,
+    /// What the door has taken over TLS; `None`: nothing.
+    pub connections: Option<AccountingTaker>,
 }
 
 /// The accounting ports, bound and not yet running.
 pub struct AccountingServer {
     ways: Ways,
+    connections: Option<AccountingTaker>,
     accounting: Accounting,
     resources: watch::Receiver<Arc<ResourceTable>>,
 }
@@ -108,7 +121,7 @@ impl AccountingServer {
             complaints: Complaints::default(),
             started: Instant::now(),
         };
-        Ok(Self { ways, accounting, resources })
+        Ok(Self { ways, connections: config.connections, accounting, resources })
     }
 
     /// The addresses of all sockets.
@@ -118,18 +131,35 @@ impl AccountingServer {
 
     /// Serves until `shutdown` is cancelled. What waits for an upstream by then stays unanswered, and is asked again.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { ways, mut accounting, mut resources } = self;
+        let Self { ways, mut connections, mut accounting, mut resources } = self;
         for socket in ways.sockets() {
             info!(radius.address = %socket.local(), "listening for RADIUS accounting");
         }
         let mut batch = Batch::new();
-        let mut turn = 0_usize;
+        let mut handed = Vec::new();
+        let (mut turn, mut connections_first) = (0_usize, false);
         let mut cancelled = pin!(shutdown.cancelled());
         let mut timer = pin!(sleep_until(Instant::now() + IDLE));
         loop {
             if let Some(due) = accounting.next_deadline().filter(|due| *due != timer.deadline()) {
                 timer.as_mut().reset(due);
             }
+            // Neither sockets nor connections hold the others up.
+            let readable = poll_fn(|context| {
+                let mut of_connections = |context: &mut Context<'_>| {
+                    connections.as_mut().map_or(Poll::Pending, |taker| taker.poll_take(context, &mut handed))
+                };
+                if connections_first && of_connections(context).is_ready() {
+                    return Poll::Ready(Readable::Connections);
+                }
+                if let Poll::Ready((index, ready)) = ways.poll_readable(turn, context) {
+                    return Poll::Ready(Readable::Socket(index, ready));
+                }
+                if connections_first {
+                    return Poll::Pending;
+                }
+                of_connections(context).map(|()| Readable::Connections)
+            });
             tokio::select! {
                 biased;
                 () = &mut cancelled => return,
@@ -146,7 +176,15 @@ impl AccountingServer {
                     accounting.tick(Instant::now());
                     timer.as_mut().reset(Instant::now() + IDLE);
                 }
-                (index, ready) = poll_fn(|context| ways.poll_readable(turn, context)) => {
+                readable = readable => {
+                    connections_first = matches!(readable, Readable::Socket(..));
+                    let Readable::Socket(index, ready) = readable else {
+                        let now = Instant::now();
+                        for packet in handed.drain(..) {
+                            accounting.handed(now, packet, &ways);
+                        }
+                        continue;
+                    };
                     turn = index.wrapping_add(1);
                     let Ok(way) = u64::try_from(index).map(LocalSocket) else { continue };
                     let Some(socket) = ways.socket(way) else { continue };
@@ -173,8 +211,18 @@ struct Waiting {
     client: Arc<Client>,
     /// Header and Proxy-State of the request.
     kernel: Box<[u8]>,
+    origin: Origin,
+}
+
+/// Where a packet came from, and how its response gets back.
+#[derive(Clone)]
+struct Origin {
+    way: LocalSocket,
+    source: SocketAddr,
     /// The address that was asked.
     asked: Option<IpAddr>,
+    /// Of a connection.
+    back: Option<WayBack>,
 }
 
 /// How a record that was sent on ended.
@@ -222,7 +270,27 @@ impl Accounting {
             self.complaints.unknown_source(now, source);
             return;
         };
-        let packet = match PacketView::parse(datagram.octets) {
+        let client = Arc::clone(client);
+        let origin = Origin { way, source: datagram.source, asked: datagram.asked, back: None };
+        self.packet(now, datagram.octets, &client, &origin, ways);
+    }
+
+    /// A packet came over a connection. Behind one that closes it, and where its client is not what it was, nothing
+    /// counts.
+    fn handed(&mut self, now: Instant, handed: Handed, ways: &Ways) {
+        let Handed { octets, client, way, source, back } = handed;
+        self.figures.accounting.packets.count();
+        if !back.is_closed() {
+            let origin = Origin { way, source, asked: None, back: Some(back) };
+            self.packet(now, &octets, &client, &origin, ways);
+        }
+    }
+
+    /// A packet of a client.
+    fn packet(&mut self, now: Instant, octets: &[u8], client: &Arc<Client>, origin: &Origin, ways: &Ways) {
+        let all = &self.figures.accounting;
+        let source = origin.source.ip();
+        let packet = match PacketView::parse(octets) {
             Ok(packet) => packet,
             Err(fault) => {
                 all.malformed.count();
@@ -240,6 +308,10 @@ impl Accounting {
                 AccountingError::RequestAuthenticator | AccountingError::MessageAuthenticator => {
                     all.bad_authenticator.count();
                     client.counters.bad_accounting.count();
+                    // Nothing behind it is worth anything (RFC 6613 section 2.6.4).
+                    if let Some(back) = &origin.back {
+                        back.close();
+                    }
                 }
                 AccountingError::TooMuchProxyState | AccountingError::Password => all.malformed.count(),
             }
@@ -252,24 +324,16 @@ impl Accounting {
             all.status_server.count();
             // All other attributes are ignored, Proxy-State too (RFC 5997 section 3).
             if let Some(reply) = response(&request::kernel(&packet, false), &client) {
-                self.send(now, way, datagram.source, datagram.asked, &reply, ways);
+                self.send(now, origin, &reply, ways);
             }
             return;
         }
-        self.record(now, way, datagram, &packet, &client, ways);
+        self.record(now, origin, &packet, &client, ways);
     }
 
     /// A verified Accounting-Request.
-    fn record(
-        &mut self,
-        now: Instant,
-        way: LocalSocket,
-        datagram: Datagram<'_>,
-        packet: &PacketView<'_>,
-        client: &Arc<Client>,
-        ways: &Ways,
-    ) {
-        let (source, local) = (datagram.source, way);
+    fn record(&mut self, now: Instant, origin: &Origin, packet: &PacketView<'_>, client: &Arc<Client>, ways: &Ways) {
+        let (source, local) = (origin.source, origin.way);
         let key = TransactionKey { client: client.id(), source, local, identifier: packet.identifier() };
         let since_start = self.since_start(now);
         let made = self.made;
@@ -282,14 +346,14 @@ impl Accounting {
                     self.waiting.remove(&old);
                 }
                 let kernel = request::kernel(packet, true);
-                let waiting = Waiting { client: Arc::clone(client), kernel, asked: datagram.asked };
+                let waiting = Waiting { client: Arc::clone(client), kernel, origin: origin.clone() };
                 self.waiting.insert(ticket, waiting);
                 self.take(now, ticket, packet, client, ways);
             }
             Received::Duplicate { .. } | Received::Replay => self.figures.accounting.duplicates.count(),
             Received::Cached(reply) => {
                 self.figures.accounting.cached_resent.count();
-                self.send(now, way, source, datagram.asked, &reply, ways);
+                self.send(now, origin, &reply, ways);
             }
             Received::Full => self.full(now, client, source.ip()),
         }
@@ -360,11 +424,12 @@ impl Accounting {
 
     /// Sends the response to a record, if its client still waits for one, and keeps it for retransmissions.
     fn answer(&mut self, now: Instant, ticket: Ticket, ways: &Ways) {
-        let Some(Waiting { client, kernel, asked }) = self.waiting.remove(&ticket) else { return };
+        let Some(Waiting { client, kernel, origin }) = self.waiting.remove(&ticket) else { return };
         let Some(reply) = response(&kernel, &client) else { return };
-        let Some(key) = self.table.answer(self.since_start(now), ticket, Arc::clone(&reply)) else { return };
-        self.figures.accounting.responses.count();
-        self.send(now, key.local, key.source, asked, &reply, ways);
+        if self.table.answer(self.since_start(now), ticket, Arc::clone(&reply)).is_some() {
+            self.figures.accounting.responses.count();
+            self.send(now, &origin, &reply, ways);
+        }
     }
 
     fn full(&mut self, now: Instant, client: &Client, source: IpAddr) {
@@ -392,18 +457,14 @@ impl Accounting {
         self.complaints.keep(|client| clients.exists(client));
     }
 
-    fn send(
-        &mut self,
-        now: Instant,
-        way: LocalSocket,
-        to: SocketAddr,
-        asked: Option<IpAddr>,
-        reply: &Arc<[u8]>,
-        ways: &Ways,
-    ) {
-        if let Err(fault) = ways.send(way, to, asked, reply) {
+    fn send(&mut self, now: Instant, origin: &Origin, reply: &Arc<[u8]>, ways: &Ways) {
+        let sent = match &origin.back {
+            Some(back) => back.send(reply),
+            None => ways.send(origin.way, origin.source, origin.asked, reply),
+        };
+        if let Err(fault) = sent {
             self.figures.accounting.unsent.count();
-            self.complaints.unsent(now, to.ip(), &fault);
+            self.complaints.unsent(now, origin.source.ip(), &fault);
         }
     }
 }

@@ -149,6 +149,8 @@ impl Complaints {
                  only{}",
                 code.octet(),
                 match code {
+                    Code::AccountingRequest if client.seat.client.tls.is_some() =>
+                        ": accounting is taken over TLS where [radius] accounting is set; set it, or switch it off there",
                     Code::AccountingRequest =>
                         ": accounting has a port of its own ([radius] accounting), or switch it off there",
                     _ => "",
@@ -204,6 +206,14 @@ impl Complaints {
                  Status-Server only: logins go to [radius] listen",
                 code.octet()
             ),
+            AccountingError::RequestAuthenticator | AccountingError::MessageAuthenticator
+                if client.seat.client.tls.is_some() =>
+            {
+                format!(
+                    "an accounting packet from {source} was not made with the shared secret, and its connection was \
+                     closed: over TLS that is \"radsec\" on both sides (RFC 6614 section 2.3); set that in the client"
+                )
+            }
             AccountingError::RequestAuthenticator | AccountingError::MessageAuthenticator => format!(
                 "an accounting packet from {source} was not made with the shared secret of client {name} and was dropped: \
                  the secret differs, or the packet is damaged or forged"
@@ -226,6 +236,17 @@ impl Complaints {
                 nas.address = %source, client.name = name, pending_of_client = pending,
                 "accounting from {source} is dropped because too much of it waits for an upstream ({pending} of this client): \
                  `countersign doctor` says whether that answers"
+            );
+        }
+    }
+
+    pub(crate) fn too_much_accounting(&mut self, now: Instant, client: &Client, source: IpAddr) {
+        if self.is_due(now, Kind::Full, client) {
+            let (source, name) = (source.to_canonical(), name(client));
+            warn!(
+                nas.address = %source, client.name = name,
+                "accounting over TLS from {source} is dropped because more of it comes than can be taken: this client or \
+                 another one sends a flood of it"
             );
         }
     }

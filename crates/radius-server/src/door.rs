@@ -22,6 +22,7 @@ use crate::{
     clients::{Client, Clients},
     complaints::Complaints,
     figures::Figures,
+    handover::AccountingGiver,
     patience::Arrivals,
     reply,
     request::{self, Reading, Words},
@@ -46,6 +47,8 @@ pub(crate) struct Door {
     clients: Clients,
     table: TransactionTable<ClientId, LoginId>,
     mark: ProxyMark,
+    /// Where accounting goes that comes over connections; `None`: it is not taken.
+    accounting: Option<AccountingGiver>,
     /// Logins without a reply.
     waiting: HashMap<LoginId, Waiting>,
     /// When which reject is due. An entry without a waiting login is left over from one that has ended.
@@ -100,6 +103,7 @@ impl Door {
             figures,
             table: TransactionTable::new(limits),
             mark,
+            accounting: None,
             waiting: HashMap::new(),
             rejects: BinaryHeap::new(),
             complaints: Complaints::default(),
@@ -143,16 +147,19 @@ impl Door {
         client: &Arc<Client>,
         ways: &Ways,
     ) -> ControlFlow<()> {
-        let all = &self.figures.all;
         let source = datagram.source.ip();
         let packet = match PacketView::parse(datagram.octets) {
             Ok(packet) => packet,
             Err(fault) => {
-                all.malformed.count();
+                self.figures.all.malformed.count();
                 self.complaints.malformed(now, client, source, &fault);
                 return Self::drop_or_hang_up(way);
             }
         };
+        if packet.code() == Code::AccountingRequest && self.hand_over(now, way, datagram, client, ways).is_break() {
+            return ControlFlow::Continue(());
+        }
+        let all = &self.figures.all;
         let clock = self.desk.clock();
         let verify = |secret: &_| verify_request(&packet, secret, client.rule);
         let other_secret = |fault: &_| matches!(fault, RequestError::MessageAuthenticatorInvalid);

@@ -14,7 +14,8 @@
 //! A verdict comes back later and leaves from the address that was asked. A reject that nobody was asked about waits
 //! until a second and a bit after the request came in, whatever its reason, so that reasons cannot be told apart.
 //!
-//! Accounting is another matter, with ports of its own ([`AccountingServer`]).
+//! Accounting is another matter, with ports and a task of its own ([`AccountingServer`]); what comes of it over
+//! connections is given to that task unread ([`accounting_over_connections`]).
 #![warn(missing_docs)]
 
 mod accounting;
@@ -22,6 +23,7 @@ mod clients;
 mod complaints;
 mod door;
 mod figures;
+mod handover;
 mod patience;
 mod reply;
 mod request;
@@ -35,6 +37,7 @@ mod ways;
 pub use accounting::{AccountingConfig, AccountingServer, Recorders};
 pub use countersign_radius::{Limits, upstream::ProxyMark};
 pub use figures::{AccountingCounts, ClientCounts, Counts, Figures};
+pub use handover::{AccountingGiver, AccountingTaker, accounting_over_connections};
 pub use patience::Waits;
 pub use rotation::{Proven, SecretsInUse};
 pub use server::{BindError, Config, RadiusServer, Setting};

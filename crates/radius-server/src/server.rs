@@ -20,6 +20,7 @@ use tracing::{error, info};
 use crate::{
     door::Door,
     figures::Figures,
+    handover::AccountingGiver,
     socket::{Batch, Socket},
     streams::{StreamBounds, Streams, TlsConfig},
     ways::Ways,
@@ -36,7 +37,7 @@ const NEWS_AT_ONCE: usize = 64;
 pub(crate) const IDLE: Duration = Duration::from_secs(3600);
 
 /// What has something to take.
-enum Readable {
+pub(crate) enum Readable {
     Socket(usize, io::Result<()>),
     Connections,
 }
@@ -52,6 +53,8 @@ pub struct Config {
     pub mark: ProxyMark,
     /// RADIUS over TLS; `None`: not served.
     pub tls: Option<TlsConfig>,
+    /// Where accounting goes that comes over TLS; `None`: clients are told that it is not taken.
+    pub accounting: Option<AccountingGiver>,
 }
 
 /// Which setting has the addresses of a port.
@@ -186,6 +189,7 @@ pub(crate) fn bind_all(listen: Vec<SocketAddr>, setting: Setting) -> Result<Vec<
 pub struct RadiusServer {
     sockets: Vec<Socket>,
     streams: Option<(Streams, StreamBounds)>,
+    accounting: Option<AccountingGiver>,
     limits: Limits,
     mark: ProxyMark,
     desk: Arc<Desk>,
@@ -205,7 +209,8 @@ impl RadiusServer {
         let streams = streams.map_err(|(address, fault)| BindError::Tls { address, fault })?;
         let streams = streams.zip(bounds);
         let verdicts = desk.register(Kind::Radius);
-        Ok(Self { sockets, streams, limits: config.limits, mark: config.mark, desk, figures: Arc::default(), verdicts })
+        let (limits, mark, accounting) = (config.limits, config.mark, config.accounting);
+        Ok(Self { sockets, streams, accounting, limits, mark, desk, figures: Arc::default(), verdicts })
     }
 
     /// The address of the first socket, with the port that the system chose where port 0 was asked for.
@@ -231,11 +236,12 @@ impl RadiusServer {
     /// Serves until `shutdown` is cancelled. Verdicts that are there by then still leave; a login without one stays
     /// unanswered, and its client asks again or elsewhere.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { sockets, streams, limits, mark, desk, figures, mut verdicts } = self;
+        let Self { sockets, streams, accounting, limits, mark, desk, figures, mut verdicts } = self;
         let mut resources = desk.resources();
         let table = Arc::clone(&resources.borrow_and_update());
         let mut ways = Ways::new(sockets);
         let mut door = Door::new(desk, figures, (limits, mark), &table);
+        door.give_accounting_to(accounting);
         for socket in ways.sockets() {
             info!(radius.address = %socket.local(), "listening for RADIUS");
         }

@@ -21,7 +21,10 @@ use countersign_radius_tls::{Credentials, Fault, Known, Peer, ServerStream, acce
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -106,6 +109,51 @@ pub(crate) struct Outgoing {
     pub(crate) replies: mpsc::Sender<Arc<[u8]>>,
     /// Closes the connection at once.
     pub(crate) closing: CancellationToken,
+}
+
+impl Outgoing {
+    /// Sends a reply. Where the connection is over it is lost, as it may be in any network.
+    ///
+    /// # Errors
+    /// The client does not take what it is sent; its connection is closed.
+    pub(crate) fn send(&self, reply: &Arc<[u8]>) -> io::Result<()> {
+        match self.replies.try_send(Arc::clone(reply)) {
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => {
+                self.closing.cancel();
+                let what = "the client does not take what it is sent; it is cut off";
+                Err(io::Error::new(io::ErrorKind::WouldBlock, what))
+            }
+        }
+    }
+
+    /// The same for somebody else, who does not keep the connection open by it.
+    pub(crate) fn way_back(&self) -> WayBack {
+        WayBack { replies: self.replies.downgrade(), closing: self.closing.clone() }
+    }
+}
+
+/// The way to a client, as long as the door keeps it open.
+#[derive(Debug, Clone)]
+pub(crate) struct WayBack {
+    replies: mpsc::WeakSender<Arc<[u8]>>,
+    closing: CancellationToken,
+}
+
+impl WayBack {
+    /// The same as [`Outgoing::send`].
+    pub(crate) fn send(&self, reply: &Arc<[u8]>) -> io::Result<()> {
+        let Some(replies) = self.replies.upgrade() else { return Ok(()) };
+        Outgoing { replies, closing: self.closing.clone() }.send(reply)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
 }
 
 /// Why a connection is over.

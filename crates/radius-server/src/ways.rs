@@ -91,10 +91,6 @@ impl Ways {
         if let Some(socket) = self.socket(way) {
             return socket.send(to, asked, contents);
         }
-        let Some(Connection { outgoing, .. }) = self.connections.get(&way) else { return Ok(()) };
-        outgoing.replies.try_send(Arc::clone(contents)).map_err(|_| {
-            outgoing.closing.cancel();
-            io::Error::new(io::ErrorKind::WouldBlock, "the client does not take what it is sent; it is cut off")
-        })
+        self.connections.get(&way).map_or(Ok(()), |connection| connection.outgoing.send(contents))
     }
 }

@@ -10,11 +10,17 @@ use tokio::time::Instant;
 
 use super::{Arc, Client, Datagram, Door};
 use crate::{
+    handover::{AccountingGiver, Handed},
     streams::{Ending, News, Refusal},
     ways::{Connection, Ways},
 };
 
 impl Door {
+    /// Where accounting goes that comes over connections; without this it is not taken.
+    pub(crate) fn give_accounting_to(&mut self, accounting: Option<AccountingGiver>) {
+        self.accounting = accounting;
+    }
+
     /// Whose connections are taken.
     pub(crate) fn known(&self) -> Known {
         self.clients.known()
@@ -84,6 +90,29 @@ impl Door {
     fn refused(&mut self, now: Instant, source: IpAddr, why: &Refusal) {
         self.figures.all.tls_refused.count();
         self.complaints.connection_refused(now, source, why);
+    }
+
+    /// Gives an Accounting-Request that came over a connection to those who take it. Nothing of it is believed here, and
+    /// none of it reaches the desk (S54). Where there is no room for it, it is dropped. Goes on where accounting is not
+    /// taken.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Instant,
+        way: LocalSocket,
+        datagram: Datagram<'_>,
+        client: &Arc<Client>,
+        ways: &Ways,
+    ) -> ControlFlow<()> {
+        let (Some(accounting), Some(connection)) = (&self.accounting, ways.connection(way)) else {
+            return ControlFlow::Continue(());
+        };
+        let (octets, back) = (datagram.octets.to_vec(), connection.outgoing.way_back());
+        let handed = Handed { octets, client: Arc::clone(client), way, source: datagram.source, back };
+        if !accounting.give(handed) {
+            self.figures.accounting.full.count();
+            self.complaints.too_much_accounting(now, client, datagram.source.ip());
+        }
+        ControlFlow::Break(())
     }
 
     /// A packet of a kind that is not taken. Over a connection its sender is told, so that he stops (RFC 6614 section 3.4).

@@ -13,8 +13,8 @@ use countersign_radius::{
     AttributeList, AttributeType, Authenticator, Code, Identifier, Limits, MessageAuthenticatorRule, PacketView,
     SharedSecret, encode_accounting_request, encode_request, verify_accounting_response,
 };
-use countersign_radius_server::{AccountingConfig, AccountingServer, ProxyMark, Recorders};
-use countersign_testkit::{Ask, NewResource};
+use countersign_radius_server::{AccountingConfig, AccountingServer, AccountingTaker, BindError, ProxyMark, Recorders};
+use countersign_testkit::{Ask, NewResource, Site};
 use tokio::{
     net::UdpSocket,
     sync::Semaphore,
@@ -30,7 +30,7 @@ const ACCT_DELAY_TIME: AttributeType = AttributeType(41);
 const ACCT_SESSION_ID: AttributeType = AttributeType(44);
 
 /// An upstream that answers as often as a test lets it.
-struct Played {
+pub(crate) struct Played {
     keeps: bool,
     answers: Semaphore,
     says: Mutex<VecDeque<bool>>,
@@ -39,18 +39,18 @@ struct Played {
 }
 
 impl Played {
-    fn new(keeps: bool) -> Arc<Self> {
+    pub(crate) fn new(keeps: bool) -> Arc<Self> {
         let (says, recorded, looped) = (Mutex::default(), Mutex::default(), Mutex::default());
         Arc::new(Self { keeps, answers: Semaphore::new(0), says, recorded, looped })
     }
 
     /// Lets one record end.
-    fn says(&self, recorded: bool) {
+    pub(crate) fn says(&self, recorded: bool) {
         self.says.lock().unwrap().push_back(recorded);
         self.answers.add_permits(1);
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.recorded.lock().unwrap().len()
     }
 }
@@ -72,6 +72,34 @@ impl Recorders for Played {
     }
 }
 
+/// The accounting ports of a house.
+pub(crate) fn bind(
+    house: &House,
+    listen: &str,
+    played: Arc<Played>,
+    limits: Limits,
+    connections: Option<AccountingTaker>,
+) -> Result<AccountingServer, BindError> {
+    let (listen, mark) = (vec![listen.parse().unwrap()], ProxyMark::new([7; 16]));
+    let config = AccountingConfig { listen, limits, mark, clock: house.site.clock.clone(), connections };
+    AccountingServer::bind(config, house.site.desk.resources(), played, Arc::clone(&house.figures))
+}
+
+/// Adds an upstream with a server for accounting.
+pub(crate) async fn upstream(site: &Site) -> UpstreamId {
+    let server = |port| UpstreamServer {
+        address: SocketAddr::from(([192, 0, 2, 7], port)),
+        secret: Secret::new(b"a secret of the upstream".to_vec()),
+        tls: None,
+    };
+    let now = countersign_domain::Clock::now(&*site.clock);
+    let id = UpstreamId::new(now, &*site.entropy);
+    let (servers, accounting) = (vec![server(1812)], vec![server(1813)]);
+    let upstream = Upstream { id, name: "NPS".to_owned(), servers, accounting, created_at: now };
+    site.write(Write::AddUpstream(Box::new(upstream))).await;
+    id
+}
+
 /// A house with an accounting port.
 struct Books {
     house: House,
@@ -83,10 +111,7 @@ struct Books {
 
 impl Books {
     fn of(house: House, played: Arc<Played>, limits: Limits) -> Self {
-        let (listen, mark) = (vec!["127.0.0.1:0".parse().unwrap()], ProxyMark::new([7; 16]));
-        let config = AccountingConfig { listen, limits, mark, clock: house.site.clock.clone() };
-        let (resources, figures) = (house.site.desk.resources(), Arc::clone(&house.figures));
-        let server = AccountingServer::bind(config, resources, played.clone(), figures).unwrap();
+        let server = bind(&house, "127.0.0.1:0", played.clone(), limits, None).unwrap();
         let address = server.local_addrs().next().unwrap();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(server.run(shutdown.clone()));
@@ -102,16 +127,7 @@ impl Books {
     async fn with_upstream(seed: u64, limits: Limits) -> Self {
         let house = House::bare(seed).await;
         let site = &house.site;
-        let server = |port| UpstreamServer {
-            address: SocketAddr::from(([192, 0, 2, 7], port)),
-            secret: Secret::new(b"a secret of the upstream".to_vec()),
-            tls: None,
-        };
-        let now = countersign_domain::Clock::now(&*site.clock);
-        let id = UpstreamId::new(now, &*site.entropy);
-        let (servers, accounting) = (vec![server(1812)], vec![server(1813)]);
-        let upstream = Upstream { id, name: "NPS".to_owned(), servers, accounting, created_at: now };
-        site.write(Write::AddUpstream(Box::new(upstream))).await;
+        let id = upstream(site).await;
         let (resource, client) = site.rows(NewResource { primary: Primary::Radius, ..NewResource::default() });
         let resource = Resource { upstream: Some(id), ..resource };
         let known = client.id;
@@ -187,7 +203,7 @@ impl Client {
 }
 
 /// Start or stop of a session of alice.
-fn record(status: u8) -> AttributeList {
+pub(crate) fn record(status: u8) -> AttributeList {
     let mut list = AttributeList::new();
     list.push(ACCT_STATUS_TYPE, &[0, 0, 0, status]).unwrap();
     list.push(AttributeType::USER_NAME, b"alice").unwrap();
@@ -198,7 +214,7 @@ fn record(status: u8) -> AttributeList {
     list
 }
 
-fn proxy_states() -> Vec<(u8, Vec<u8>)> {
+pub(crate) fn proxy_states() -> Vec<(u8, Vec<u8>)> {
     vec![(33, b"one".to_vec()), (33, b"two".to_vec())]
 }
 
@@ -453,5 +469,14 @@ async fn a_signed_record_is_taken_and_its_client_need_not_sign() {
     let view = PacketView::parse(&wrong.octets).unwrap();
     let rule = MessageAuthenticatorRule::Optional;
     assert!(countersign_radius::verify_request(&view, &client.secret, rule).is_err(), "and is no login either");
+    books.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_cannot_be_had_is_named_with_the_setting_that_has_it() {
+    let books = Books::plain(211).await;
+    let address = books.address.to_string();
+    let fault = bind(&books.house, &address, Played::new(false), Limits::default(), None).err().unwrap().to_string();
+    assert!(fault.contains(&address) && fault.contains("[radius] accounting") && !fault.contains("listen"), "{fault}");
     books.stop().await;
 }

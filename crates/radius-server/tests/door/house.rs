@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use countersign_desk::DeskConfig;
 use countersign_domain::Decision;
 use countersign_radius::Limits;
-use countersign_radius_server::{Config, Counts, Figures, ProxyMark, RadiusServer, TlsConfig};
+use countersign_radius_server::{AccountingGiver, Config, Counts, Figures, ProxyMark, RadiusServer, TlsConfig};
 use countersign_testkit::{Nas, NewResource, Site, SoftDevice};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,13 +52,19 @@ impl House {
     }
 
     pub(crate) fn with(site: Site, listen: &str, limits: Limits) -> Self {
-        Self::with_tls(site, listen, limits, None)
+        Self::with_tls(site, listen, limits, None, None)
     }
 
-    /// The same that speaks TLS too.
-    pub(crate) fn with_tls(site: Site, listen: &str, limits: Limits, tls: Option<TlsConfig>) -> Self {
+    /// The same that speaks TLS too, and takes accounting there where it knows what to do with it.
+    pub(crate) fn with_tls(
+        site: Site,
+        listen: &str,
+        limits: Limits,
+        tls: Option<TlsConfig>,
+        accounting: Option<AccountingGiver>,
+    ) -> Self {
         let mark = ProxyMark::new([7; 16]);
-        let config = Config { listen: vec![listen.parse().unwrap()], limits, mark, tls };
+        let config = Config { listen: vec![listen.parse().unwrap()], limits, mark, tls, accounting };
         let server = RadiusServer::bind(config, Arc::clone(&site.desk)).unwrap();
         let (address, figures) = (server.local_addr().unwrap(), server.figures());
         let tls_address = server.tls_addrs().next();

@@ -8,6 +8,7 @@
 )]
 
 mod accounting;
+mod accounting_over_tls;
 mod attributes;
 mod bounds;
 mod concurrent;

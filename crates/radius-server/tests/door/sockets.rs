@@ -50,7 +50,8 @@ async fn a_port_that_cannot_be_had_is_named_with_what_to_do() {
     let house = House::bare(62).await;
     let refused = |listen: &[&str]| {
         let listen = listen.iter().map(|address| address.parse().unwrap()).collect();
-        let config = Config { listen, limits: Limits::default(), mark: ProxyMark::new([7; 16]), tls: None };
+        let config =
+            Config { listen, limits: Limits::default(), mark: ProxyMark::new([7; 16]), tls: None, accounting: None };
         RadiusServer::bind(config, Arc::clone(&house.site.desk)).err().expect("it cannot be bound")
     };
     let taken = refused(&[&house.address.to_string()]);
@@ -70,7 +71,7 @@ async fn several_sockets_serve_side_by_side() {
     let site = Site::open(63).await;
     let listen = ["127.0.0.1:0", "127.0.0.2:0"].map(|address| address.parse().unwrap()).to_vec();
     let server = RadiusServer::bind(
-        Config { listen, limits: Limits::default(), mark: ProxyMark::new([7; 16]), tls: None },
+        Config { listen, limits: Limits::default(), mark: ProxyMark::new([7; 16]), tls: None, accounting: None },
         Arc::clone(&site.desk),
     )
     .unwrap();

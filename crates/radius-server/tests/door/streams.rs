@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use countersign_domain::{Decision, RadiusClient, Resource, TlsIdentity, TlsPeer, Write, radsec_secret};
 use countersign_radius::{AttributeType, Code, Framer, Identifier, Limits};
-use countersign_radius_server::{StreamBounds, TlsConfig};
+use countersign_radius_server::{AccountingGiver, StreamBounds, TlsConfig};
 use countersign_radius_tls::{ClientStream, Credentials, Fault, connect};
 use countersign_testkit::{
     Ask, Nas, NewResource, Packet, Site,
@@ -29,11 +29,11 @@ fn credentials(pair: &Pair, ca: &TestCa) -> Arc<Credentials> {
 }
 
 /// A server with a client that is known by [`VPN`], of a resource that checks nothing first.
-struct Secure {
-    house: House,
+pub(crate) struct Secure {
+    pub(crate) house: House,
     ca: TestCa,
     shown: watch::Sender<Arc<Credentials>>,
-    client: (Resource, RadiusClient),
+    pub(crate) client: (Resource, RadiusClient),
 }
 
 impl Secure {
@@ -42,10 +42,19 @@ impl Secure {
     }
 
     async fn with(seed: u64, limits: Limits, bounds: StreamBounds) -> Self {
+        Self::with_accounting(seed, limits, bounds, None).await
+    }
+
+    pub(crate) async fn with_accounting(
+        seed: u64,
+        limits: Limits,
+        bounds: StreamBounds,
+        accounting: Option<AccountingGiver>,
+    ) -> Self {
         let ca = TestCa::new("house");
         let (shown, credentials) = watch::channel(credentials(&ca.issue(&[SERVER], MadeFor::Servers), &ca));
         let tls = TlsConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], credentials, bounds };
-        let house = House::with_tls(Site::open(seed).await, "127.0.0.1:0", limits, Some(tls));
+        let house = House::with_tls(Site::open(seed).await, "127.0.0.1:0", limits, Some(tls), accounting);
         let (resource, mut client) = house.site.rows(NewResource::default());
         client.networks.clear();
         client.secret = radsec_secret();
@@ -68,7 +77,7 @@ impl Secure {
         Ok(Caller { stream, framer: Framer::new(), packer: self.packer(1).await })
     }
 
-    async fn vpn(&self) -> Caller {
+    pub(crate) async fn vpn(&self) -> Caller {
         self.call(&[VPN]).await.unwrap()
     }
 
@@ -78,26 +87,26 @@ impl Secure {
 }
 
 /// A client on a connection.
-struct Caller {
-    stream: ClientStream,
+pub(crate) struct Caller {
+    pub(crate) stream: ClientStream,
     framer: Framer,
     /// Makes packets; its own socket stays unused.
     packer: Nas,
 }
 
 impl Caller {
-    fn pack(&mut self, ask: &Ask) -> Packet {
+    pub(crate) fn pack(&mut self, ask: &Ask) -> Packet {
         self.packer.pack(ask)
     }
 
-    async fn send(&mut self, octets: &[u8]) {
+    pub(crate) async fn send(&mut self, octets: &[u8]) {
         // The server may have closed it; then no answer comes either.
         let _ = self.stream.write_all(octets).await;
         let _ = self.stream.flush().await;
     }
 
     /// Code and identifier of what comes next; `None` where the connection ends.
-    async fn next(&mut self) -> Option<(Code, u8, Vec<u8>)> {
+    pub(crate) async fn next(&mut self) -> Option<(Code, u8, Vec<u8>)> {
         let mut buffer = [0; 4096];
         loop {
             if let Some(packet) = self.framer.next_packet().unwrap() {
@@ -116,7 +125,7 @@ impl Caller {
         self.next().await.map(|(code, ..)| code)
     }
 
-    async fn is_served(&mut self) -> bool {
+    pub(crate) async fn is_served(&mut self) -> bool {
         self.ask(&Ask::status()).await == Some(Code::AccessAccept)
     }
 }
