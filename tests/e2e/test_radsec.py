@@ -1,20 +1,23 @@
 """RADIUS over TLS (RFC 6614) with the real program as server and as client, beside FreeRADIUS in both roles."""
 
+import hashlib
 import json
 import socket
 import ssl
 import struct
+import subprocess
 import warnings
 from dataclasses import dataclass
 
 import pytest
 
 from freeradius import Account, FreeRADIUS, Home
-from harness import Phone, free_port, wait_until
+from harness import Phone, free_port, need, wait_until
 from pki import CA
 from radius_client import ACCESS_ACCEPT, ACCESS_REJECT, NAS
 
-ACCESS_REQUEST, STATUS_SERVER = 1, 12
+ACCESS_REQUEST, ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, STATUS_SERVER = 1, 4, 5, 12
+ERROR_CAUSE = b"\x65\6\0\0\1\x96"
 PASSWORD = "canary-Passw0rd-behind-radsec"
 OURS, VPN = "mfa.example.org", "vpn.example.org"
 
@@ -49,10 +52,24 @@ class Caller:
             octets += more
         return octets
 
-    def receive(self, request: bytes):
+    def _packet(self) -> bytes:
         head = self._exactly(4)
         (length,) = struct.unpack("!H", head[2:4])
-        return self.nas.check(request, head + self._exactly(length - 4))
+        return head + self._exactly(length - 4)
+
+    def receive(self, request: bytes):
+        return self.nas.check(request, self._packet())
+
+    def account(self, identifier: int, *attributes: bytes) -> bytes:
+        """The answer to a record of these attributes (RFC 2866 section 3), checked."""
+        body = b"".join(attributes)
+        head = struct.pack("!BBH", ACCOUNTING_REQUEST, identifier, 20 + len(body))
+        authenticator = hashlib.md5(head + bytes(16) + body + b"radsec").digest()
+        self.tls.sendall(head + authenticator + body)
+        reply = self._packet()
+        assert reply[1] == identifier
+        assert hashlib.md5(reply[:4] + authenticator + reply[20:] + b"radsec").digest() == reply[4:20]
+        return reply
 
     def send(self, **what) -> bytes:
         packet = self.nas.packet(**what)
@@ -124,13 +141,13 @@ def person(server, phones, password=None):
     return user
 
 
-def status(server) -> dict:
+def status(server, of: str = "radius_counters") -> dict:
     """What the door has counted."""
     with socket.socket(socket.AF_UNIX) as admin:
         admin.connect(str(server.data / "admin.sock"))
         admin.sendall(b"GET /admin/v1/status HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: admin.recv(65536), b""))
-    return json.loads(answer.split(b"\r\n\r\n", 1)[1])["radius_counters"]
+    return json.loads(answer.split(b"\r\n\r\n", 1)[1])[of]
 
 
 def resource(server, *options, **more) -> str:
@@ -216,13 +233,13 @@ def test_certificates_are_taken_anew_and_doctor_tells(secure, ca):
 
 
 class TlsHome(Home):
-    """A server over TLS that FreeRADIUS sends to."""
+    """A server over TLS that FreeRADIUS sends to, logins and accounting."""
 
     def text(self) -> str:
         pair, ca = self.secret
         return f"""
 home_server home {{
-  type = auth
+  type = auth+acct
   ipaddr = {self.server[0]}
   port = {self.server[1]}
   proto = tcp
@@ -246,6 +263,7 @@ home_server_pool home {{
 }}
 realm home {{
   auth_pool = home
+  acct_pool = home
   nostrip
 }}
 """
@@ -258,8 +276,9 @@ def test_freeradius_as_our_client_over_tls(secure, ca, phones, tmp_path):
     one.client("proxy", "--tls-name", "proxy.example.org", resource=resource(server, "--primary", "local"))
     home = TlsHome(one.tls, (ca.issue("proxy.example.org"), ca), "127.0.0.1", 60)
     secret = "canary-secret-of-the-vpn-and-freeradius"
+    books = free_port(socket.SOCK_DGRAM)
     proxy = FreeRADIUS(
-        tmp_path / "proxy", {"127.0.0.1": secret}, home=home,
+        tmp_path / "proxy", {"127.0.0.1": secret}, home=home, servers=to_home(books),
         authorise="update control {\n      Proxy-To-Realm := home\n    }",
     ).start()  # fmt: skip
     try:
@@ -270,9 +289,70 @@ def test_freeradius_as_our_client_over_tls(secure, ca, phones, tmp_path):
         reply = nas.receive(packet, 20)
         assert reply is not None and reply.code == ACCESS_ACCEPT, proxy.text()[-3000:]
         assert nas.login(alice.name, "wrong").code == ACCESS_REJECT
+        need("radclient")
+        record = f'User-Name = "{alice.name}"\nAcct-Status-Type = Start\nAcct-Session-Id = "42-a"\nProxy-State = 0x7031\n'
+        sent = subprocess.run(
+            ["radclient", "-x", "-t", "10", "-r", "1", f"127.0.0.1:{books}", "acct", secret],
+            input=record, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert sent.returncode == 0 and "Received Accounting-Response" in sent.stdout, sent.stdout + proxy.text()[-3000:]
     finally:
         proxy.stop()
     assert status(server)["tls_connections"] >= 1
+    counts = status(server, "accounting_counters")
+    assert (counts["packets"], counts["responses"]) == (1, 1), counts
+
+
+def test_accounting_over_tls_is_kept_where_it_is_wanted_and_refused_elsewhere(secure, ca, tmp_path):
+    one = secure().start()
+    server = one.server
+    between = "canary-secret-between-us-and-the-books"
+    books = FreeRADIUS(tmp_path / "books", {"127.0.0.1": between}, kind="acct").start()
+    try:
+        keeps = ("--server", "127.0.0.1:9", "--accounting", "%s:%d" % books.address, "--secret-stdin")
+        server.ask("upstream", "add", "books", *keeps, stdin=between + "\n")
+        vpn = resource(server, "--primary", "radius", "--upstream", "books", "--expects", "nothing")
+        one.client("vpn", "--tls-name", VPN, resource=vpn)
+        start = (b"\1\7alice", b"\x28\6\0\0\0\1", b"\x2c\x0642-a", b"\x21\4p1")
+        caller = one.call(VPN, use="client")
+        reply = caller.account(7, *start)
+        assert (reply[0], reply[20:]) == (ACCOUNTING_RESPONSE, b"\x21\4p1")
+        [record] = books.records()
+        assert 'Acct-Session-Id = "42-a"' in record and 'User-Name = "alice"' in record, record
+        assert caller.account(7, *start) == reply and len(books.records()) == 1, "the same record again"
+        assert caller.is_served()
+    finally:
+        books.stop()
+    assert server.verdicts() == []
+    # Where nobody has said that accounting is wanted, a client is told so.
+    server.stop()
+    config = server.data / "countersign.toml"
+    config.write_text("".join(line for line in config.open() if not line.startswith("accounting")))
+    server.start()
+    caller = one.call(VPN, use="client")
+    assert ERROR_CAUSE in caller.account(8, *start)[20:]
+    assert caller.is_served()
+
+
+def to_home(port: int) -> str:
+    """A port of FreeRADIUS that passes accounting on."""
+    return f"""
+server books {{
+  listen {{
+    type = acct
+    ipaddr = 127.0.0.1
+    port = {port}
+  }}
+  preacct {{
+    update control {{
+      Proxy-To-Realm := home
+    }}
+  }}
+  accounting {{
+    ok
+  }}
+}}
+"""
 
 
 def over_tls(pair, ca) -> str:
