@@ -69,8 +69,8 @@ impl Place {
         }
     }
 
-    /// Seals everything under the key of `new` that was sealed under that of `old`: all of it or nothing. Nothing that was
-    /// sealed under the old one is left in the file then, also not where SQLite keeps what was deleted.
+    /// Seals everything under the key of `new` that was sealed under that of `old`: all of it or nothing. What SQLite keeps of
+    /// what was there before is for [`Place::wipe_deleted`].
     ///
     /// # Errors
     /// [`StoreError::Sealed`] when a value does not open under `old`; [`StoreError::Inconsistent`] when there is a column of
@@ -91,20 +91,18 @@ impl Place {
         let burn = sqlx::query("UPDATE activations SET state = 'burnt' WHERE state = 'open'");
         done.activations = burn.execute(&mut *transaction).await.map_err(failed)?.rows_affected();
         transaction.commit().await.map_err(failed)?;
-        self.clean(conn).await?;
+        // It is done, whatever closing says.
+        let _ = conn.close().await;
         Ok(done)
     }
 
-    /// Overwrites what is deleted in the file. After a change of the key that was interrupted it is done once more.
+    /// Overwrites what is deleted in the file, so that nothing is left in it that was sealed under the key before. It needs as
+    /// much room again as the database takes, and may be done once more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be written.
     pub async fn wipe_deleted(&self) -> Result<(), StoreError> {
-        let conn = self.connect().await?;
-        self.clean(conn).await
-    }
-
-    async fn clean(&self, mut conn: SqliteConnection) -> Result<(), StoreError> {
+        let mut conn = self.connect().await?;
         for step in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
             sqlx::query(step).execute(&mut conn).await.map_err(|fault| unavailable(&fault))?;
         }
@@ -147,7 +145,9 @@ async fn reseal(
     let place = if name == Name::UuidAndPlace { "place" } else { "0" };
     // Names of our own only.
     let read = format!("SELECT CAST({key} AS BLOB), {place}, {column} FROM {table} WHERE {column} IS NOT NULL");
-    let write = format!("UPDATE {table} SET {column} = ?1 WHERE CAST({key} AS BLOB) = ?2 AND {place} = ?3");
+    // An identifier is octets in the database, and is found by the index as it is; the tables with a text have few rows.
+    let is = if name == Name::Text { format!("CAST({key} AS BLOB)") } else { key.to_owned() };
+    let write = format!("UPDATE {table} SET {column} = ?1 WHERE {is} = ?2 AND {place} = ?3");
     let found = sqlx::query(AssertSqlSafe(read)).fetch_all(&mut *conn).await.map_err(failed)?;
     let mut count = 0_u64;
     for row in &found {

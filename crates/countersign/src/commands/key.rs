@@ -87,10 +87,14 @@ async fn rotate(config: &Config) -> Result<(Resealed, PathBuf)> {
         })?,
     };
     own_like(&next, folder(&config.keys))?;
+    // Also one that an interrupted change has left: nothing is encrypted under a key that a power cut could take.
+    for path in [next.as_path(), folder(&next)] {
+        let synced = fs::File::open(path).and_then(|file| file.sync_all());
+        synced.with_context(|| format!("{} cannot be written to the disk, and nothing was changed", path.display()))?;
+    }
     let done = if is_of_the_old {
         place.reseal(&old, &new, &*entropy).await.context("nothing was changed")?
     } else if place.opens_under(&new).await? {
-        place.wipe_deleted().await?;
         Resealed::default()
     } else {
         bail!(
@@ -99,6 +103,13 @@ async fn rotate(config: &Config) -> Result<(Resealed, PathBuf)> {
             next.display()
         );
     };
+    place.wipe_deleted().await.with_context(|| {
+        format!(
+            "everything is encrypted under the key in {}, so keep that file; what the database keeps of the old key could not \
+             be wiped: see that the disk has as much room again as the database takes, and run this command once more",
+            next.display()
+        )
+    })?;
     for end in ["-wal", "-shm"] {
         let mut path = config.database.as_os_str().to_owned();
         path.push(end);
