@@ -503,6 +503,7 @@ pub(super) async fn set(
     if let Some(made) = api.new_secret(new.secret, new.generate_secret)? {
         said.extend(rotation::warning(&client, now));
         rotation::replace(&mut client, made.secret, overlap, now)?;
+        said.extend(rotation::unproven(&client));
         shown = made.shown;
         said.extend(made.warning);
     } else if overlap.is_some() {

@@ -370,13 +370,6 @@ fn warnings(resource: &Resource, client: Option<&RadiusClient>) -> Vec<String> {
              speaks it inside of a tunnel (TLS, IPsec)"
                 .to_owned(),
         );
-        if resource.policy.prompt.is_some() {
-            out.push(
-                "prompt: whoever logs on by MS-CHAP sees none, and is asked for a tap alone. Let its clients have a resource \
-                 of their own"
-                    .to_owned(),
-            );
-        }
     }
     if resource.policy.remember > 0 && !resource.proves_user() {
         out.push(format!(
@@ -392,10 +385,10 @@ fn warnings(resource: &Resource, client: Option<&RadiusClient>) -> Vec<String> {
              it"
                 .to_owned(),
         );
-        if resource.policy.prompt.is_some() {
+        if resource.policy.remember > 0 {
             out.push(
-                "prompt: whoever logs on by EAP sees none, and is asked for a tap alone. Let its clients have a resource of \
-                 their own"
+                "remember: on Wi-Fi the place is an address that whoever is near can hear and take. He who has the password too \
+                 is let in without asking, for so many seconds after the user"
                     .to_owned(),
             );
         }

@@ -62,6 +62,17 @@ pub(super) fn replace(
     Ok(())
 }
 
+/// What is said of an overlap that helps the client's logins in nothing: what carries no Message-Authenticator proves neither
+/// secret, so its password is read by the new one.
+pub(super) fn unproven(client: &RadiusClient) -> Option<String> {
+    let helps_nothing = client.previous.is_some() && !client.require_message_authenticator;
+    helps_nothing.then(|| {
+        "what the client sends without Message-Authenticator is read by the new secret alone: such logins fail until the client \
+         has it"
+            .to_owned()
+    })
+}
+
 /// What is said of a change while another one is under way.
 pub(super) fn warning(before: &RadiusClient, now: Timestamp) -> Option<String> {
     let previous = before.previous.as_ref().filter(|previous| previous.is_valid(now))?;

@@ -116,6 +116,12 @@ pub(super) fn goes_together(resource: &Resource) -> Result<(), AdminProblem> {
             "EAP is for servers that check the first factor themselves: primary radius with --expects password",
         );
     }
+    if resource.policy.prompt.is_some() && (resource.policy.ms_chap || resource.policy.eap) {
+        return refuse(
+            "whoever logs on by MS-CHAP or EAP sees no prompt and is asked for a tap alone, so that he who has a password could \
+             choose to avoid the prompt: let those clients have a resource of their own, without --prompt",
+        );
+    }
     match (resource.primary, resource.directory) {
         (Primary::Directory, None) => refuse("primary directory needs one: --directory NAME"),
         (Primary::Local, Some(_)) => refuse(
