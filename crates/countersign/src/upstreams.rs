@@ -1,6 +1,7 @@
 //! The RADIUS servers that the desk sends logins on to, over the client crate.
 
 mod eap;
+mod ms_chap;
 mod words;
 
 use core::time::Duration;
@@ -206,6 +207,7 @@ impl Upstreams for Forwarders {
         let Some(client) = client else {
             return UpstreamAnswer::Unavailable(trouble("no_upstream", "there is no such upstream any more"));
         };
+        let exchange = ms_chap::Asked::of(login.attributes.expose());
         let mut forward = Forward::new(login.attributes.expose().into(), login.password.as_ref().map(Secret::expose));
         if let Exchange::Eap { with: Some(server) } = login.exchange {
             forward = forward.only_to(server);
@@ -218,6 +220,7 @@ impl Upstreams for Forwarders {
             Outcome::Challenge(answer) if matches!(login.exchange, Exchange::Eap { .. }) => {
                 eap::challenge(&answer, client.address(answer.server))
             }
+            Outcome::Accept(answer) if exchange.is_unproven_by(&answer.relayed.attributes) => ms_chap::unproven(),
             Outcome::Accept(answer) => {
                 self.complain(login.upstream, &answer);
                 let attributes = answer.relayed.attributes;

@@ -312,7 +312,8 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    pub(crate) const fn over(octets: &'a [u8]) -> Self {
+    /// Attributes that follow one another in these octets, until the first that is none.
+    pub const fn over(octets: &'a [u8]) -> Self {
         Self { rest: octets }
     }
 }
