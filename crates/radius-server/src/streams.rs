@@ -333,9 +333,15 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, source: SocketAddr, 
     let expires = Instant::now() + left;
     let (replies, outgoing) = mpsc::channel(bounds.replies);
     let closing = CancellationToken::new();
+    let by_name = matches!(identity, TlsIdentity::Name(_));
     let opened = News::Opened { way, identity, source, outgoing: Outgoing { replies, closing: closing.clone() } };
     if shared.news.send(opened).await.is_err() {
         return;
+    }
+    // The handshake was judged by the CA that there was when it began. Where that has changed the word of it may have come before
+    // this connection was there to be closed; from now on it comes behind it.
+    if by_name && !shared.config.credentials.borrow().has_same_ca(&credentials) {
+        closing.cancel();
     }
     let serving = Serving { stream, way, news: &shared.news, bounds, expires };
     let ending = tokio::select! {

@@ -71,8 +71,11 @@ impl Secure {
 
     /// A connection with a certificate of these names.
     async fn call(&self, names: &[&str]) -> Result<Caller, Fault> {
+        self.shake(TcpStream::connect(self.address()).await.unwrap(), names).await
+    }
+
+    async fn shake(&self, stream: TcpStream, names: &[&str]) -> Result<Caller, Fault> {
         let own = credentials(&self.ca.issue(names, MadeFor::Clients), &self.ca);
-        let stream = TcpStream::connect(self.address()).await.unwrap();
         let stream = connect(stream, &TlsIdentity::name(SERVER).unwrap(), &own).await?;
         Ok(Caller { stream, framer: Framer::new(), packer: self.packer(1).await })
     }
@@ -293,6 +296,22 @@ async fn s48_with_another_ca_those_of_the_old_one_go() {
     let new = std::mem::replace(&mut secure.ca, old);
     assert!(matches!(secure.call(&[VPN]).await, Err(Fault::UnknownCa(_))), "the server shows the new one");
     drop(new);
+    secure.house.stop().await;
+}
+
+#[tokio::test]
+async fn s48_a_handshake_that_began_under_the_old_ca_lets_nobody_stay() {
+    let secure = Secure::new(310).await;
+    let early = TcpStream::connect(secure.address()).await.unwrap();
+    // The server has taken it when the next one, which comes behind it, is served.
+    assert!(secure.vpn().await.is_served().await);
+    let another = TestCa::new("another");
+    secure.shown.send_replace(credentials(&another.issue(&[SERVER], MadeFor::Servers), &another));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut early = secure.shake(early, &[VPN]).await.unwrap();
+    // It may be closed before or behind a first answer.
+    let closed = async { while early.ask(&Ask::status()).await.is_some() {} };
+    timeout(SOON, closed).await.expect("it is closed");
     secure.house.stop().await;
 }
 
