@@ -190,22 +190,33 @@ def test_s49_who_does_not_allow_it_refuses_it(server, upstream, man, alice, bega
     assert refused(nas.exchange(nas.packet(Exchange(alice.name, PASSWORD).attributes(), user=alice.name))) == ERROR_TEXT
 
 
-def test_c025_who_logs_on_by_it_is_shown_no_prompt(server, upstream, alice):
-    resource = server.resource("--upstream", upstream, "--ms-chap", "on", "--prompt", "code-to-phone", primary="radius", answer_by=20)
-    nas = resource.nas()
-    request = nas.packet(Exchange(alice.name, PASSWORD).attributes(), user=alice.name)
-    nas.send(request)
-    alice.phone.answer("verify")
-    assert nas.receive(request, 10).code == ACCESS_ACCEPT
+def test_c025_it_and_a_prompt_do_not_go_together(server, vpn):
+    """Its clients see no prompt, so that whoever has the password could choose to avoid it."""
+    said = server.cli("resource", "set", vpn.name, "--prompt", "code-to-phone")
+    assert said.code != 0 and "a resource of their own" in said.err, said
+
+
+@pytest.mark.parametrize("success", ["none", "of another exchange"])
+def test_s49_an_accept_without_the_success_of_its_exchange_lets_nobody_in(vpn, man, alice, began, success):
+    """Right in all, of a server that lets everybody in and has not looked at the exchange."""
+    asked = []
+    attributes = [(CLASS, b"a")] + ([] if success == "none" else [microsoft(SUCCESS_2, b"\x08S=" + b"A" * 40)])
+    man.on_request = lambda packet: [asked.append(packet) or packet]
+    man.on_reply = lambda reply: [signed(reply, asked[-1], SECRET.encode(), ACCESS_ACCEPT, attributes)]
+    nas = vpn.nas()
+    refused(nas.exchange(nas.packet(Exchange(alice.name, PASSWORD).attributes(), user=alice.name)))
+    assert began(event="login.ended")[-1]["detail"] == "upstream_ms_chap_unproven" and not began(event="login.challenged")
 
 
 def test_c094_a_key_that_is_malformed_is_left_out_and_what_is_beside_it_comes(server, vpn, man, alice):
     """Right in all, of a server that writes keys that have no room for what they say they have."""
-    asked, odd = [], [(CLASS, b"a"), microsoft(SEND_KEY, b"\x80"), (69, b"\1\x80"), (CLASS, b"b")]
+    exchange = Exchange(alice.name, PASSWORD)
+    success = microsoft(SUCCESS_2, b"\7" + exchange.success().encode())
+    asked, odd = [], [(CLASS, b"a"), microsoft(SEND_KEY, b"\x80"), (69, b"\1\x80"), success, (CLASS, b"b")]
     man.on_request = lambda packet: [asked.append(packet) or packet]
     man.on_reply = lambda reply: [signed(reply, asked[-1], SECRET.encode(), ACCESS_ACCEPT, odd)]
     nas = vpn.nas()
-    request = nas.packet(Exchange(alice.name, PASSWORD).attributes(), user=alice.name)
+    request = nas.packet(exchange.attributes(), user=alice.name)
     nas.send(request)
     alice.phone.answer("verify")
     reply = nas.receive(request, 10)
